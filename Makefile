@@ -1,0 +1,80 @@
+# Two commands do everything, and install what they need first:
+#   make demo [ROUTER=linux|ovn]   the main job on real packets, with a report and a picture
+#   make test                      every test
+# The rest: make lint, make format, make clean.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+ROUTER ?= linux
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
+OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
+TEST_PACKAGES := $(OVN_PACKAGES) bird2 frr prometheus systemd
+
+# Installs what is missing of the packages in $(1). No service of theirs is started, now or at the
+# next boot: the lab and the tests run their own daemons in their own namespaces.
+define install_packages
+	@missing=$$(for package in $(1); do \
+	  dpkg-query -W -f='$${Status}\n' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	echo "==> installing system packages:" $$missing; \
+	policy=/usr/sbin/policy-rc.d; made=; \
+	if [ ! -e $$policy ]; then made=yes; \
+	  printf '#!/bin/sh\nexit 101\n' | $(SUDO) tee $$policy >/dev/null && $(SUDO) chmod +x $$policy; fi; \
+	trap '[ -z "$$made" ] || $(SUDO) rm -f '$$policy EXIT; \
+	$(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || exit 1; \
+	if [ -d /run/systemd/system ]; then for package in $$missing; do \
+	  dpkg -L $$package | sed -n 's,.*/systemd/system/\([^/@]*\.service\)$$,\1,p'; done | \
+	  xargs -r $(SUDO) systemctl disable --quiet; fi
+endef
+
+.PHONY: help
+help:
+	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
+
+.PHONY: run-packages ovn-packages test-packages
+run-packages:
+	$(call install_packages,$(RUN_PACKAGES))
+ovn-packages: run-packages
+	$(call install_packages,$(OVN_PACKAGES))
+test-packages: run-packages
+	$(call install_packages,$(TEST_PACKAGES))
+
+# The libnftables binding is the distribution's: it is linked into the environment, alone, so that
+# no other package of the system leaks in.
+$(VENV)/ready: pyproject.toml | run-packages
+	@echo "==> making $(VENV) with the package, its tools and their Python packages"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@ln -sfn "$$($(PYTHON) -Ic 'import nftables, os; print(os.path.dirname(nftables.__file__))')" \
+	  "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nftables"
+	@touch $@
+
+.PHONY: demo
+demo: $(if $(filter ovn,$(ROUTER)),ovn-packages) $(VENV)/ready
+	$(SUDO) $(BIN)/vegd lab demo --router $(ROUTER)
+
+.PHONY: test
+test: test-packages $(VENV)/ready
+	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint format clean
+lint: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

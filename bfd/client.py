@@ -1,0 +1,162 @@
+"""The control socket seen from the agent.
+
+`Client` speaks `bfd.protocol` over one connection; `watch` opens one of its own. An engine that is
+away shows as OSError (ConnectionError and TimeoutError among them); after that the client is
+closed, and `connect` may be tried again. What the engine refuses shows as ControlError.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bfd.config import SessionConfig
+from bfd.protocol import VERSION, Json, ProtocolError, dump, load
+from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_to_json
+
+_ANSWER_S = 10.0
+_PIPELINE = 32
+_ANSWER_LIMIT = 1 << 20
+
+
+class ControlError(Exception):
+    """The engine has refused; the message says why."""
+
+
+class _Connection:
+    """A stream that has said hello. Any failure closes it, as answers would no longer match."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        async with asyncio.timeout(_ANSWER_S):
+            reader, writer = await asyncio.open_unix_connection(path, limit=_ANSWER_LIMIT)
+        connection = cls(reader, writer)
+        await connection.request({"op": "hello", "version": VERSION})
+        return connection
+
+    async def request(self, *messages: Json) -> list[Json]:
+        """Send requests, return their answers. Raises ControlError for the first refusal."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                for message in messages:
+                    self._writer.write(dump(message))
+                await self._writer.drain()
+                answers = [await self._answer() for _ in messages]
+        except BaseException:
+            # Cancelled half-way, the next answer would be taken for another question's.
+            self._writer.close()
+            raise
+        for answer in answers:
+            if answer.get("ok") is not True:
+                raise ControlError(str(answer.get("error", "refused without a reason")))
+        return answers
+
+    async def next(self) -> Json:
+        """The next line that the engine sends of its own accord."""
+        return await self._answer()
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def _answer(self) -> Json:
+        try:
+            line = await self._reader.readline()
+            if not line.endswith(b"\n"):
+                raise ConnectionResetError("the BFD engine has closed the connection")
+            return load(line)
+        except (ValueError, ProtocolError) as exc:
+            raise ConnectionAbortedError(f"the BFD engine answers in riddles: {exc}") from exc
+
+
+class Client:
+    """A connection to the engine at the Unix socket `path`; use it with ``async with``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: _Connection | None = None
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def connect(self) -> None:
+        """Connect, if not connected. Raises OSError; ControlError if the versions differ."""
+        if self._connection is None:
+            self._connection = await _Connection.open(self._path)
+
+    async def aclose(self) -> None:
+        """Close the connection; the engine goes on."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def configure(self, sessions: Collection[SessionConfig], generation: int) -> None:
+        """Make `sessions` the set in force; those that are in force already are not touched."""
+        requests: list[Json] = [{"op": "begin", "generation": generation}]
+        requests += [{"op": "put", "session": config_to_json(config)} for config in sessions]
+        requests.append({"op": "commit"})
+        async with self._lock:
+            # In portions, so that neither side's buffer has to hold them all.
+            for first in range(0, len(requests), _PIPELINE):
+                await self._request(*requests[first : first + _PIPELINE])
+
+    async def snapshot(self) -> EngineSnapshot:
+        """The engine and all its sessions."""
+        async with self._lock:
+            (answer,) = await self._request({"op": "snapshot"})
+            sessions: list[Json] = []
+            start: int | None = 0
+            while start is not None:
+                (page,) = await self._request({"op": "page", "from": start})
+                sessions += page["sessions"]
+                start = page["next"]
+        return EngineSnapshot.from_json(answer["head"] | {"sessions": sessions})
+
+    async def watch(self) -> AsyncIterator[SessionSnapshot]:
+        """Every session once, then each that changes, in its newest state. Ends with the engine.
+
+        A session that was removed from the set appears once more, AdminDown.
+        """
+        connection = await _Connection.open(self._path)
+        try:
+            await connection.request({"op": "watch"})
+            while True:
+                message = await connection.next()
+                yield SessionSnapshot.from_json(message["session"])
+        except ConnectionResetError:
+            return
+        finally:
+            await connection.close()
+
+    async def drain(self) -> None:
+        """Have AdminDown sent on every session; the engine exits when the peers had their time."""
+        async with self._lock:
+            await self._request({"op": "drain"})
+
+    async def _request(self, *messages: Json) -> list[Json]:
+        if self._connection is None:
+            raise ConnectionError("not connected to the BFD engine")
+        try:
+            return await self._connection.request(*messages)
+        except ControlError:
+            raise
+        except BaseException:
+            self._connection = None
+            raise

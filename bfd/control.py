@@ -1,0 +1,384 @@
+"""The engine's end of the control socket: see `bfd.protocol` for what is said.
+
+Each connection is a task of its own that works on small requests, so that no client can hold up
+the engine. A watcher that reads slowly costs nothing but memory for one mark per session: what is
+sent is the newest state at the time of sending, and a burst of changes becomes its result. While
+nobody who has committed a set is connected, the hold time runs; at its end every session is
+disabled, until an agent commits again.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from bfd import protocol
+from bfd.config import SessionConfig, SessionKey
+from bfd.driver import Draining, Watcher
+from bfd.engine import Engine
+from bfd.fsm import Diagnostic
+from bfd.protocol import Json, ProtocolError, dump
+from bfd.session import Session
+from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_from_json
+
+log = logging.getLogger(__name__)
+
+_MOST_CONNECTIONS = 32
+_WRITE_BUFFER = 16_384
+
+
+class ControlSocketError(Exception):
+    """The control socket cannot be opened; the message says why."""
+
+
+class Host(Protocol):
+    """What the control socket controls: `bfd.driver.Driver`, which documents it."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that it drives."""
+
+    async def commit(self, wanted: list[SessionConfig], generation: int, /) -> tuple[int, int]:
+        """Put a set in force."""
+
+    def drain(self) -> None:
+        """Send AdminDown and end."""
+
+    def watch(self, watcher: Watcher, /) -> None:
+        """Be told of changes."""
+
+    def unwatch(self, watcher: Watcher, /) -> None:
+        """Be told no more."""
+
+
+class Views(Protocol):
+    """How the engine is shown to clients; the service knows the clocks and the process."""
+
+    def head(self) -> EngineSnapshot:
+        """The engine without its sessions."""
+
+    def session(self, session: Session, /) -> SessionSnapshot:
+        """One session."""
+
+
+class ControlServer:
+    """Listens on the Unix socket `path` (mode 0600). `hold_s` is the hold time; 0 is for ever."""
+
+    def __init__(self, path: Path, host: Host, views: Views, hold_s: float) -> None:
+        self._path = path
+        self._inode = 0
+        self._host = host
+        self._views = views
+        self._hold_s = hold_s
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._agents: set[_Connection] = set()
+        self._agent_left = asyncio.Event()
+        self._agent_came = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin to listen. Raises ControlSocketError, also when another engine listens there."""
+        try:
+            sock = _listening_socket(self._path)
+            self._inode = self._path.stat().st_ino
+        except OSError as exc:
+            raise ControlSocketError(f"control socket {self._path}: {exc.strerror or exc}") from exc
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=sock, limit=protocol.LINE_LIMIT
+        )
+
+    async def close(self) -> None:
+        """End every connection and remove the socket."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(FileNotFoundError):
+            # Only our own: a successor may have taken the name.
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    async def keep_hold_time(self) -> None:
+        """Disable all sessions whenever no agent was connected for the hold time; runs on."""
+        if self._hold_s <= 0:
+            return
+        while True:
+            await self._agent_left.wait()
+            try:
+                async with asyncio.timeout(self._hold_s):
+                    await self._agent_came.wait()
+            except TimeoutError:
+                await self._disable_all()
+                await self._agent_came.wait()
+
+    async def _disable_all(self) -> None:
+        engine = self._host.engine
+        log.warning("no agent for %g s: all sessions are disabled", self._hold_s)
+        with contextlib.suppress(Draining):
+            await self._host.commit(
+                [
+                    replace(
+                        session.config,
+                        enabled=False,
+                        disabled_diag=Diagnostic.ADMINISTRATIVELY_DOWN,
+                    )
+                    for session in engine.sessions()
+                    if session.config.enabled
+                ]
+                + [s.config for s in engine.sessions() if not s.config.enabled],
+                engine.generation,
+            )
+
+    def agent_came(self, connection: "_Connection") -> None:
+        """A connection has committed a set."""
+        self._agents.add(connection)
+        self._agent_left.clear()
+        self._agent_came.set()
+
+    def _agent_went(self, connection: "_Connection") -> None:
+        if connection in self._agents:
+            self._agents.remove(connection)
+            if not self._agents:
+                self._agent_came.clear()
+                self._agent_left.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:  # asyncio runs this in a task, always
+            return
+        self._tasks.add(task)
+        connection = _Connection(self._host, self._views, self.agent_came)
+        writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
+        try:
+            if len(self._tasks) > _MOST_CONNECTIONS:
+                writer.write(_refusal(f"{_MOST_CONNECTIONS} connections are open already"))
+            else:
+                await connection.run(reader, writer)
+        except ConnectionError:
+            pass  # gone in the middle of an answer
+        except asyncio.CancelledError:
+            pass  # the server closes; asyncio would report the cancellation as an error
+        finally:
+            self._tasks.discard(task)
+            self._agent_went(connection)
+            writer.close()
+
+
+class _Connection:
+    """The conversation with one client: its staged set, and the sessions that it pages through."""
+
+    def __init__(
+        self, host: Host, views: Views, agent_came: Callable[["_Connection"], None]
+    ) -> None:
+        self._host = host
+        self._views = views
+        self._agent_came = agent_came
+        self._greeted = False
+        self._staged: dict[SessionKey, SessionConfig] | None = None
+        self._generation = 0
+        self._paged: tuple[Session, ...] = ()
+        self._watching = False
+        self._operations: dict[object, Callable[[Json], Awaitable[Json]]] = {
+            "hello": self._hello,
+            "begin": self._begin,
+            "put": self._put,
+            "commit": self._commit,
+            "snapshot": self._snapshot,
+            "page": self._page,
+            "watch": self._watch,
+            "drain": self._drain,
+        }
+
+    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer until the client goes, talks nonsense, or watches (and then goes)."""
+        while not self._watching:
+            try:
+                line = await reader.readline()
+            except ValueError:
+                limit = protocol.LINE_LIMIT
+                writer.write(_refusal(f"a line is longer than {limit} bytes"))
+                await writer.drain()
+                return
+            if not line.endswith(b"\n"):
+                return
+            try:
+                writer.write(dump({"ok": True} | await self._handle(line)))
+            except ProtocolError as exc:
+                writer.write(_refusal(str(exc)))
+                if not self._greeted:
+                    await writer.drain()
+                    return
+            await writer.drain()
+            # Requests may wait in line; so do the sessions.
+            await asyncio.sleep(0)
+        await self._push_changes(reader, writer)
+
+    async def _handle(self, line: bytes) -> Json:
+        message = protocol.load(line)
+        name = message.get("op")
+        operation = self._operations.get(name) if isinstance(name, str) else None
+        if operation is None:
+            raise ProtocolError(f"op: {name!r} is unknown")
+        if not self._greeted and name != "hello":
+            raise ProtocolError("the first request must be hello")
+        return await operation(message)
+
+    async def _hello(self, message: Json) -> Json:
+        version = message.get("version")
+        if version != protocol.VERSION:
+            raise ProtocolError(
+                f"version: the engine speaks {protocol.VERSION}, the client {version!r}; "
+                "run both from one installation"
+            )
+        self._greeted = True
+        return {"version": protocol.VERSION, "pid": os.getpid()}
+
+    async def _begin(self, message: Json) -> Json:
+        self._generation = protocol.integer(message, "generation")
+        self._staged = {}
+        return {}
+
+    async def _put(self, message: Json) -> Json:
+        if self._staged is None:
+            raise ProtocolError("put: begin a set first")
+        document = message.get("session")
+        if not isinstance(document, dict):
+            raise ProtocolError("session: missing")
+        try:
+            config = config_from_json(document)
+        except ValueError as exc:
+            self._staged = None
+            raise ProtocolError(str(exc)) from None
+        if config.key in self._staged:
+            self._staged = None
+            raise ProtocolError(f"session {config.key} is in the set twice")
+        if len(self._staged) >= protocol.MAX_SESSIONS:
+            self._staged = None
+            raise ProtocolError(f"more than {protocol.MAX_SESSIONS} sessions")
+        self._staged[config.key] = config
+        return {}
+
+    async def _commit(self, _message: Json) -> Json:
+        if self._staged is None:
+            raise ProtocolError("commit: no complete set was begun; nothing has changed")
+        staged, self._staged = self._staged, None
+        self._agent_came(self)
+        try:
+            put, removed = await self._host.commit(list(staged.values()), self._generation)
+        except Draining as exc:
+            raise ProtocolError(str(exc)) from None
+        if put or removed:
+            log.info(
+                "session set %d: %d put, %d removed, %d in force",
+                self._generation,
+                put,
+                removed,
+                len(staged),
+            )
+        return {"put": put, "removed": removed}
+
+    async def _snapshot(self, _message: Json) -> Json:
+        self._paged = self._host.engine.sessions()
+        return {"head": self._views.head().head_to_json(), "count": len(self._paged)}
+
+    async def _page(self, message: Json) -> Json:
+        start = protocol.integer(message, "from")
+        end = start + protocol.PAGE
+        return {
+            "sessions": [self._views.session(s).to_json() for s in self._paged[start:end]],
+            "next": end if end < len(self._paged) else None,
+        }
+
+    async def _watch(self, _message: Json) -> Json:
+        self._watching = True
+        return {}
+
+    async def _drain(self, _message: Json) -> Json:
+        self._host.drain()
+        return {}
+
+    async def _push_changes(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        changed = dict.fromkeys(self._host.engine.sessions())
+        something = asyncio.Event()
+        something.set()
+
+        def note(session: Session) -> None:
+            changed[session] = None
+            something.set()
+
+        self._host.watch(note)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                pump = tasks.create_task(self._pump(changed, something, writer))
+                # Whatever a watcher says is ignored; that it hangs up is not.
+                while await reader.read(protocol.LINE_LIMIT):
+                    pass
+                pump.cancel()
+        except* ConnectionError:
+            pass
+        finally:
+            self._host.unwatch(note)
+
+    async def _pump(
+        self,
+        changed: dict[Session, None],
+        something: asyncio.Event,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        while await something.wait():
+            while changed:
+                session = next(iter(changed))
+                del changed[session]
+                writer.write(dump({"session": self._views.session(session).to_json()}))
+                await writer.drain()
+                await asyncio.sleep(0)
+            something.clear()
+
+
+def _refusal(text: str) -> bytes:
+    return dump({"ok": False, "error": text})
+
+
+def _listening_socket(path: Path) -> socket.socket:
+    _make_room(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+        sock.listen()
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return sock
+
+
+def _make_room(path: Path) -> None:
+    """Remove the socket of an engine that is gone; refuse if one answers, or if it is no socket."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ControlSocketError(f"control socket {path}: something else has this name")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except OSError as exc:
+            if exc.errno == errno.ECONNREFUSED:
+                path.unlink()
+                return
+    raise ControlSocketError(f"another BFD engine is using {path}; stop it first")

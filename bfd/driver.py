@@ -1,0 +1,265 @@
+"""The engine on an event loop: read, judge, send, and arm one timer.
+
+Every stimulus ends the same way: what the engine asks for is carried out, and the one timer handle
+points at the engine's next deadline. Before any silence is judged the sockets are read, and the
+engine is told how far that reading got (`heard_until_us`); a pause of this process is then not
+mistaken for one of the peer. Loop, clock and transport are handed in.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from bfd.config import SessionConfig, SessionKey
+from bfd.engine import Effect, Engine
+from bfd.packet import RxMeta
+from bfd.session import Ended, Session, StateChanged, Transmit
+from bfd.timing import NEVER_US
+
+log = logging.getLogger(__name__)
+
+Watcher = Callable[[Session], None]
+
+_SLICE = 4
+"""Sessions configured before the loop gets its turn: about a tenth of a millisecond."""
+
+# After so many turns of reading without an empty socket the flood gets a pause of a millisecond:
+# a process of a real-time class that never sleeps would keep everybody else from the processor.
+_BREATHLESS_TURNS = 16
+_BREATH_S = 0.001
+
+
+class Draining(Exception):  # noqa: N818  a state of affairs, not a mistake
+    """The engine is draining and takes no new sessions."""
+
+
+class Handle(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+
+
+class Loop(Protocol):
+    """The part of an asyncio event loop that the driver uses; seconds of the monotonic clock."""
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Handle:
+        """Call once at a time."""
+
+    def call_later(self, delay: float, callback: Callable[..., None], /, *args: object) -> Handle:
+        """Call once after a time."""
+
+    def add_reader(self, fd: int, callback: Callable[..., None], /, *args: object) -> None:
+        """Call whenever there is something to read."""
+
+    def remove_reader(self, fd: int, /) -> bool:
+        """Do not call any more."""
+
+
+class Readable(Protocol):
+    """A receiving socket, as far as the driver cares."""
+
+    emptied_us: int
+
+    def fileno(self) -> int:
+        """For the loop."""
+
+
+R = TypeVar("R", bound=Readable)
+
+
+class Transport(Protocol[R]):
+    """What the driver needs of `bfd.transport.UdpTransport`, which documents it."""
+
+    @property
+    def receivers(self) -> Sequence[R]:
+        """The receiving sockets."""
+
+    def drain(self, receiver: R, now_us: int, deliver: Callable[[bytes, RxMeta], None], /) -> None:
+        """Hand over what waits in one of them, up to a limit."""
+
+    def heard_until_us(self) -> int:
+        """Up to when everything that arrived has been read."""
+
+    def send(self, key: SessionKey, discr: int, wire: bytes, /) -> str | None:
+        """Send, or name the error."""
+
+    def forget(self, discr: int, /) -> None:
+        """Close what belongs to a session."""
+
+
+class Driver(Generic[R]):
+    """Runs an engine. `clock` is the loop's clock in whole microseconds.
+
+    `on_end` is called once, when a draining engine has no session left.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        transport: Transport[R],
+        loop: Loop,
+        clock: Callable[[], int],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.engine = engine
+        self._transport = transport
+        self._loop = loop
+        self._clock = clock
+        self._on_end = on_end
+        self._timer: Handle | None = None
+        self._armed_us = NEVER_US
+        self._now_us = 0
+        self._watchers: set[Watcher] = set()
+        self._breathless = 0
+        self._commit_lock = asyncio.Lock()
+
+    # Life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to read."""
+        for receiver in self._transport.receivers:
+            self._loop.add_reader(receiver.fileno(), self._on_readable, receiver)
+
+    def stop(self) -> None:
+        """Neither read nor wake up any more. Nothing is sent."""
+        for receiver in self._transport.receivers:
+            self._loop.remove_reader(receiver.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def commit(self, wanted: Collection[SessionConfig], generation: int) -> tuple[int, int]:
+        """Make `wanted` the set in force; how many sessions were put, and removed.
+
+        A few at a time, so that the other sessions keep their times. Raises Draining.
+        """
+        async with self._commit_lock:
+            change = self.engine.changes(wanted)
+            for first in range(0, len(change.remove), _SLICE):
+                self._refuse_when_draining()
+                for key in change.remove[first : first + _SLICE]:
+                    self._finish(self.engine.remove(key, self._clock(), "removed from the set"))
+                await asyncio.sleep(0)
+            for first in range(0, len(change.put), _SLICE):
+                self._refuse_when_draining()
+                for config in change.put[first : first + _SLICE]:
+                    self._finish(self.engine.put(config, self._clock()))
+                await asyncio.sleep(0)
+            self._refuse_when_draining()
+            self.engine.generation = generation
+        return len(change.put), len(change.remove)
+
+    def drain(self) -> None:
+        """Send AdminDown on every session; `on_end` is called when the peers have had the time."""
+        if self.engine.draining:
+            return
+        log.info("draining %d sessions", len(self.engine.sessions()))
+        for effect in self.engine.drain(self._clock()):
+            self._perform(effect)
+        self._finish(None)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Call `watcher` with each session that changes; it must not block."""
+        self._watchers.add(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Undo `watch`."""
+        self._watchers.discard(watcher)
+
+    def _refuse_when_draining(self) -> None:
+        if self.engine.draining:
+            raise Draining("the engine is draining; it takes no sessions any more")
+
+    # Stimuli --------------------------------------------------------------------------------
+
+    def _on_readable(self, receiver: R) -> None:
+        self._read(receiver)
+        if receiver.emptied_us >= self._now_us:
+            self._breathless = 0
+        else:
+            self._breathless += 1
+            if self._breathless >= _BREATHLESS_TURNS:
+                self._breathless = 0
+                self._loop.remove_reader(receiver.fileno())
+                self._loop.call_later(_BREATH_S, self._resume_reading, receiver)
+        self._arm()
+
+    def _resume_reading(self, receiver: R) -> None:
+        if receiver in self._transport.receivers:
+            self._loop.add_reader(receiver.fileno(), self._on_readable, receiver)
+
+    def _on_due(self) -> None:
+        self._timer = None
+        self._armed_us = NEVER_US
+        for receiver in self._transport.receivers:
+            self._read(receiver)
+        for effect in self.engine.expire(self._clock(), self._transport.heard_until_us()):
+            self._perform(effect)
+        self._finish(None)
+
+    def _read(self, receiver: R) -> None:
+        self._now_us = self._clock()
+        self._transport.drain(receiver, self._now_us, self._deliver)
+
+    def _deliver(self, data: bytes, meta: RxMeta) -> None:
+        effect = self.engine.receive(data, meta, self._now_us)
+        if effect is not None:
+            self._perform(effect)
+
+    # Effects --------------------------------------------------------------------------------
+
+    def _finish(self, effect: Effect | None) -> None:
+        if effect is not None:
+            self._perform(effect)
+        self._arm()
+        if self.engine.draining and self.engine.is_empty:
+            self._on_end()
+
+    def _perform(self, effect: Effect) -> None:
+        session, actions = effect
+        for action in actions:
+            match action:
+                case Transmit(wire):
+                    error = self._transport.send(session.key, session.local_discr, wire)
+                    if error is None:
+                        session.tx_packets += 1
+                    else:
+                        session.send_errors[error] = session.send_errors.get(error, 0) + 1
+                case StateChanged():
+                    self._publish(session, action)
+                case Ended():
+                    self._transport.forget(session.local_discr)
+
+    def _publish(self, session: Session, change: StateChanged) -> None:
+        log.info(
+            "session %s: %s -> %s (%s; diagnostic %s)",
+            session.key,
+            change.old.name,
+            change.new.name,
+            change.reason,
+            change.diag.name,
+            extra={
+                "fields": {
+                    "local": session.key.local,
+                    "peer": session.key.peer,
+                    "interface": session.key.interface,
+                    "old": change.old.name,
+                    "new": change.new.name,
+                    "diagnostic": change.diag.name,
+                }
+            },
+        )
+        for watcher in tuple(self._watchers):
+            watcher(session)
+
+    def _arm(self) -> None:
+        due_us = self.engine.next_due_us()
+        if due_us >= self._armed_us or due_us >= NEVER_US:
+            # The handle fires at the right time or too early, and then arms itself anew.
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_us = due_us
+        self._timer = self._loop.call_at(due_us / 1_000_000, self._on_due)

@@ -1,0 +1,220 @@
+"""All sessions of one engine: who a packet belongs to, and whose deadline comes next.
+
+Sans-IO like the session. The engine decodes and demultiplexes (RFC 5880 §6.8.6, RFC 5881 §6),
+keeps the deadline queue and the counters that belong to no single session, and hands back, with the
+session concerned, the actions that its caller (`bfd.driver`) must carry out. Sessions that left the
+set linger in AdminDown for the peer's detection time; then they are gone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from bfd.config import SessionConfig, SessionKey
+from bfd.deadlines import DeadlineQueue
+from bfd.discriminators import Discriminators
+from bfd.lateness import Lateness
+from bfd.packet import ControlPacket, Discard, RxMeta, decode
+from bfd.session import Actions, Session
+
+
+class Effect(NamedTuple):
+    """Actions to carry out, and the session that they belong to."""
+
+    session: Session
+    actions: Actions
+
+
+class Change(NamedTuple):
+    """What turns the set of sessions in force into a wanted one, in the order of carrying out."""
+
+    remove: tuple[SessionKey, ...]
+    put: tuple[SessionConfig, ...]
+
+
+class Engine:
+    """See the module.
+
+    `draw` returns random numbers (0 <= x < 1) for the jitter; `interface_name` turns an interface
+    index into a name, and raises OSError when there is none.
+    """
+
+    def __init__(
+        self,
+        discriminators: Discriminators,
+        draw: Callable[[], float],
+        interface_name: Callable[[int], str],
+    ) -> None:
+        self._discriminators = discriminators
+        self._draw = draw
+        self._interface_name = interface_name
+        self._by_discr: dict[int, Session] = {}
+        self._by_key: dict[SessionKey, Session] = {}
+        self._by_addresses: dict[tuple[str, str], tuple[Session, ...]] = {}
+        self._lingering: set[SessionKey] = set()
+        self._queue: DeadlineQueue[Session] = DeadlineQueue()
+        self.generation = 0
+        self.draining = False
+        self.stalls = 0
+        self.discards = [0] * len(Discard)
+        self.transmit_lateness = Lateness()
+        self.detection_lateness = Lateness()
+
+    # The set --------------------------------------------------------------------------------
+
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions of the set in force; while draining, those that still linger."""
+        if self.draining:
+            return tuple(self._by_key.values())
+        return tuple(s for k, s in self._by_key.items() if k not in self._lingering)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no session is left, not even a lingering one."""
+        return not self._by_key
+
+    def changes(self, wanted: Iterable[SessionConfig]) -> Change:
+        """How to get to a set of sessions. What is in force already is not mentioned."""
+        by_key = {config.key: config for config in wanted}
+        return Change(
+            remove=tuple(s.key for s in self.sessions() if s.key not in by_key),
+            put=tuple(
+                config
+                for key, config in sorted(by_key.items())
+                if key in self._lingering
+                or (session := self._by_key.get(key)) is None
+                or session.config != config
+            ),
+        )
+
+    def put(self, config: SessionConfig, now_us: int) -> Effect:
+        """Create the session, or let it follow its new configuration."""
+        session = self._by_key.get(config.key)
+        if session is None:
+            session = self._create(config, now_us)
+            actions: Actions = ()
+        else:
+            self._lingering.discard(config.key)
+            actions = session.configure(config, now_us)
+        self._queue.update(session)
+        return Effect(session, actions)
+
+    def remove(self, key: SessionKey, now_us: int, reason: str) -> Effect | None:
+        """Let a session say AdminDown for the peer's detection time, and then go."""
+        session = self._by_key.get(key)
+        if session is None:
+            return None
+        self._lingering.add(key)
+        actions = session.retire(now_us, reason)
+        self._queue.update(session)
+        return Effect(session, actions)
+
+    def drain(self, now_us: int) -> list[Effect]:
+        """Remove every session, for good: there is no way back to work."""
+        self.draining = True
+        keys = [key for key in self._by_key if key not in self._lingering]
+        effects = [self.remove(key, now_us, "the engine is draining") for key in keys]
+        return [effect for effect in effects if effect is not None]
+
+    # Packets --------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, meta: RxMeta, now_us: int) -> Effect | None:
+        """Take a datagram; None when there is nothing to do, as nearly always."""
+        packet = decode(data)
+        if isinstance(packet, Discard):
+            self.discards[packet] += 1
+            return None
+        session = self._find(packet, meta)
+        if session is None:
+            return None
+        # RFC 5881 §5 asks for 255; a peer behind a router has a lower minimum configured.
+        if meta.ttl < session.config.min_ttl:
+            session.discards[Discard.TTL] += 1
+            return None
+        actions = session.receive(packet, meta.at_us, now_us)
+        if session.due_us < session.queued_us:
+            self._queue.update(session)
+        return Effect(session, actions) if actions else None
+
+    def _find(self, packet: ControlPacket, meta: RxMeta) -> Session | None:
+        if packet.your_discr:
+            # §6.8.6: a discriminator that is not ours never falls back to the addresses.
+            session = self._by_discr.get(packet.your_discr)
+            if session is None:
+                self.discards[Discard.UNKNOWN_DISCRIMINATOR] += 1
+            return session
+        candidates = self._by_addresses.get((meta.local, meta.peer), ())
+        for candidate in candidates:
+            if not candidate.key.interface or self._arrived_on(candidate.key.interface, meta):
+                return candidate
+        self.discards[Discard.UNKNOWN_PEER] += 1
+        return None
+
+    def _arrived_on(self, interface: str, meta: RxMeta) -> bool:
+        try:
+            return self._interface_name(meta.ifindex) == interface
+        except OSError:
+            return False
+
+    # Time -----------------------------------------------------------------------------------
+
+    def next_due_us(self) -> int:
+        """When `expire` must be called next; timing.NEVER_US without sessions."""
+        return self._queue.next_due_us()
+
+    def expire(self, now_us: int, heard_until_us: int) -> Iterator[Effect]:
+        """Do everything that is due at `now_us`; exhaust the iterator.
+
+        Silence is judged up to `heard_until_us` only (see `Session.expire`). What could not be
+        judged yet stays due.
+        """
+        due = []
+        while (session := self._queue.pop_due(now_us)) is not None:
+            due.append(session)
+        stalled = False
+        for session in due:
+            if session.detection_is_due(heard_until_us):
+                self.detection_lateness.record(session.detection_lateness_us(now_us))
+            elif session.transmit_is_due(now_us):
+                late_us = session.transmit_lateness_us(now_us)
+                self.transmit_lateness.record(late_us)
+                stalled = stalled or late_us > session.tx_interval_us // 2
+            actions = session.expire(now_us, heard_until_us)
+            if session.retire_us <= now_us:
+                self._forget(session)
+            else:
+                self._queue.update(session)
+            if actions:
+                yield Effect(session, actions)
+        if stalled:
+            self.stalls += 1
+
+    # Registry -------------------------------------------------------------------------------
+
+    def _create(self, config: SessionConfig, now_us: int) -> Session:
+        key = config.key
+        session = Session(config, self._discriminators.allocate(key), self._draw, now_us)
+        self._by_key[key] = session
+        self._by_discr[session.local_discr] = session
+        pair = (key.local, key.peer)
+        # A session of a named interface goes before one that takes any.
+        self._by_addresses[pair] = tuple(
+            sorted(
+                (*self._by_addresses.get(pair, ()), session),
+                key=lambda s: s.key.interface,
+                reverse=True,
+            )
+        )
+        return session
+
+    def _forget(self, session: Session) -> None:
+        key = session.key
+        self._lingering.discard(key)
+        del self._by_key[key]
+        del self._by_discr[session.local_discr]
+        pair = (key.local, key.peer)
+        rest = tuple(s for s in self._by_addresses[pair] if s is not session)
+        if rest:
+            self._by_addresses[pair] = rest
+        else:
+            del self._by_addresses[pair]
+        self._discriminators.release(session.local_discr)

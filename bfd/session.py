@@ -1,0 +1,451 @@
+"""One BFD session: the variables of RFC 5880 §6.8.1 and what moves them.
+
+Sans-IO. Four things can happen to a session: a packet (`receive`), time (`expire`), configuration
+(`configure`, `disable`) and the end (`retire`). Each returns the actions to take, most often none;
+the session is told the time and never asks. Everything that can change is brought into line in one
+place, `_settle`: advertised and used intervals, Poll Sequence, packet contents, deadlines. What we
+*say* (`desired_min_tx_us`) and what we *do* (`tx_interval_us`) are different fields, because
+§6.8.3 lets them differ until the peer has confirmed.
+
+Times are integer microseconds on one monotonic clock.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import NamedTuple
+
+from bfd import timing
+from bfd.config import SessionConfig, SessionKey
+from bfd.fsm import Diagnostic, Event, State, step
+from bfd.packet import FINAL, POLL, ControlPacket, Discard, encode
+from bfd.timing import NEVER_US
+
+__all__ = ["Actions", "Ended", "Session", "SessionConfig", "SessionKey", "StateChanged", "Transmit"]
+
+
+class Transmit(NamedTuple):
+    """Send these bytes to the peer, now."""
+
+    wire: bytes
+
+
+class StateChanged(NamedTuple):
+    """The session has changed its state; `reason` is a sentence for a person."""
+
+    at_us: int
+    old: State
+    new: State
+    diag: Diagnostic
+    reason: str
+
+
+class Ended(NamedTuple):
+    """The session has said its last word: whatever belongs to it can be closed."""
+
+
+Actions = tuple[Transmit | StateChanged | Ended, ...]
+NOTHING: Actions = ()
+
+_HEARD = (Event.HEARD_ADMIN_DOWN, Event.HEARD_DOWN, Event.HEARD_INIT, Event.HEARD_UP)
+_REASON = (
+    "the peer says AdminDown",
+    "the peer says Down",
+    "the peer says Init",
+    "the peer says Up",
+)
+_DIAGNOSTICS = tuple(Diagnostic)
+
+
+class Poll(Enum):
+    """Where a Poll Sequence stands (§6.5)."""
+
+    IDLE = auto()
+    ASKING = auto()
+    ASKING_OUTDATED = auto()
+    """Asking, but what is asked about has changed since: the Final ends nothing yet."""
+    PAUSE = auto()
+    """One packet without Poll must separate two sequences (§6.8.3)."""
+
+
+class Session:
+    """See the module. `draw` returns a fresh random number, 0 <= x < 1, per call."""
+
+    __slots__ = (
+        "_body",
+        "_body_sent",
+        "_detection_due_us",
+        "_draw",
+        "_periodic",
+        "_planned_us",
+        "_required_in_use_us",
+        "_sent_us",
+        "_steady",
+        "_transmit_due_us",
+        "admin_down_until_us",
+        "config",
+        "desired_in_use_us",
+        "desired_min_tx_us",
+        "detection_time_us",
+        "discards",
+        "due_us",
+        "heard_us",
+        "key",
+        "last_change",
+        "local_diag",
+        "local_discr",
+        "poll",
+        "queued_us",
+        "remote_demand",
+        "remote_desired_min_tx_us",
+        "remote_detect_mult",
+        "remote_diag",
+        "remote_discr",
+        "remote_min_rx_us",
+        "remote_state",
+        "required_min_rx_us",
+        "retire_us",
+        "rx_packets",
+        "send_errors",
+        "state",
+        "transitions",
+        "tx_interval_us",
+        "tx_packets",
+    )
+
+    def __init__(
+        self, config: SessionConfig, local_discr: int, draw: Callable[[], float], now_us: int
+    ) -> None:
+        self.key = config.key
+        self.config = config
+        self.local_discr = local_discr
+        self._draw = draw
+        self._init_variables(config)
+        self._init_counters()
+        self.queued_us = NEVER_US
+        self.retire_us = NEVER_US
+        self.admin_down_until_us = now_us
+        self.due_us = now_us
+        self._sent_us = -NEVER_US
+        self._planned_us = now_us
+        self._transmit_due_us = NEVER_US
+        self._detection_due_us = NEVER_US
+        self._settle(now_us)
+
+    def _init_variables(self, config: SessionConfig) -> None:
+        """Start values of §6.8.1."""
+        self.state = State.DOWN
+        self.local_diag = Diagnostic.NO_DIAGNOSTIC
+        if not config.enabled:
+            self.state = State.ADMIN_DOWN
+            self.local_diag = config.disabled_diag
+        self.remote_state = State.DOWN
+        self.remote_discr = 0
+        self.remote_diag = Diagnostic.NO_DIAGNOSTIC
+        self.remote_min_rx_us = 1
+        self.remote_desired_min_tx_us = 0
+        self.remote_detect_mult = 0
+        self.remote_demand = False
+        self.desired_min_tx_us = max(config.desired_min_tx_us, timing.SLOW_TX_US)
+        self.desired_in_use_us = self.desired_min_tx_us
+        self.required_min_rx_us = self._required_in_use_us = config.required_min_rx_us
+        self.tx_interval_us = 0
+        self.detection_time_us = 0
+        self.poll = Poll.IDLE
+        self._body = self._body_sent = b""
+        self._periodic: tuple[Transmit] = (Transmit(b""),)
+        self._steady: ControlPacket | None = None
+        self.heard_us: int | None = None
+
+    def _init_counters(self) -> None:
+        self.rx_packets = 0
+        self.tx_packets = 0
+        self.transitions = 0
+        self.discards = [0] * len(Discard)
+        self.send_errors: dict[str, int] = {}
+        self.last_change: StateChanged | None = None
+
+    # What can happen ------------------------------------------------------------------------
+
+    def receive(self, packet: ControlPacket, at_us: int, now_us: int) -> Actions:
+        """Take a packet that arrived at `at_us` and was demultiplexed to this session (§6.8.6)."""
+        if packet == self._steady:
+            # The same packet as last time, which then changed nothing: only the silence ends.
+            self.rx_packets += 1
+            self.heard_us = at_us
+            self._detection_due_us = at_us + self.detection_time_us
+            return NOTHING
+        if packet.auth:
+            self.discards[Discard.AUTHENTICATION] += 1
+            return NOTHING
+        # From here on the packet is believed.
+        self._learn(packet, at_us)
+        if packet.final:
+            self._end_poll()
+        if self.state is State.ADMIN_DOWN:
+            self.discards[Discard.ADMIN_DOWN] += 1
+            return self._settle(now_us)
+        self.rx_packets += 1
+        changed = self._step(_HEARD[packet.state], now_us, _REASON[packet.state])
+        if not packet.poll:
+            actions = changed + self._settle(now_us)
+        else:
+            # §6.8.6: answered at once. The answer carries whatever has changed, so no other
+            # packet is due for that, and the periodic ones keep their times.
+            self._settle(now_us, answering=True)
+            actions = (*changed, Transmit(self._with_flags(FINAL)))
+        self._remember_steady(packet)
+        return actions
+
+    def expire(self, now_us: int, heard_until_us: int) -> Actions:
+        """Do what is due at `now_us`.
+
+        Silence is judged only up to `heard_until_us`: until then every packet that has arrived was
+        received. A detection time that ended later has to wait for the sockets to be read.
+        """
+        if self.retire_us <= now_us:
+            return (Ended(),)
+        if self._detection_due_us <= heard_until_us:
+            return self._expire_detection(now_us)
+        if self._transmit_due_us <= now_us:
+            return self._transmit_periodic(now_us)
+        self._set_due()
+        return NOTHING
+
+    def configure(self, config: SessionConfig, now_us: int) -> Actions:
+        """Follow a new configuration of the same key (§6.8.3, §6.8.16)."""
+        self.config = config
+        self.retire_us = NEVER_US
+        if not config.enabled:
+            return self.disable(config.disabled_diag, now_us, "disabled by configuration")
+        changed = self._step(Event.ENABLED, now_us, "enabled by configuration")
+        return changed + self._settle(now_us)
+
+    def disable(self, diag: Diagnostic, now_us: int, reason: str) -> Actions:
+        """Go to AdminDown, saying why; it is repeated to the peer until `configure` (§6.8.16)."""
+        if self.state is not State.ADMIN_DOWN:
+            self.admin_down_until_us = now_us + self.peer_detection_time_us()
+        self.local_diag = diag
+        changed = self._step(Event.DISABLED, now_us, reason)
+        return changed + self._settle(now_us)
+
+    def retire(self, now_us: int, reason: str) -> Actions:
+        """Disable for good. From `retire_us` on nobody needs the session any more.
+
+        §6.8.16: AdminDown is repeated for at least the peer's detection time, counted from the
+        moment the session went AdminDown.
+        """
+        actions = self.disable(Diagnostic.ADMINISTRATIVELY_DOWN, now_us, reason)
+        self.retire_us = max(now_us, self.admin_down_until_us)
+        self._set_due()
+        return actions
+
+    # What others ask ------------------------------------------------------------------------
+
+    def peer_detection_time_us(self) -> int:
+        """How long the peer would wait for our next packet; 0 when no peer listens."""
+        if self.remote_discr == 0:
+            return 0
+        return timing.detection_time_us(
+            self.config.detect_mult, self.remote_min_rx_us, self.desired_in_use_us
+        )
+
+    def transmit_lateness_us(self, now_us: int) -> int:
+        """How far the next periodic packet is behind its planned time; negative when early."""
+        return now_us - self._planned_us
+
+    def detection_lateness_us(self, now_us: int) -> int:
+        """How far `now_us` is behind the end of the detection time."""
+        return now_us - self._detection_due_us
+
+    def transmit_is_due(self, now_us: int) -> bool:
+        """Whether a periodic packet may leave at `now_us`."""
+        return self._transmit_due_us <= now_us
+
+    def detection_is_due(self, now_us: int) -> bool:
+        """Whether the detection time has ended by `now_us`."""
+        return self._detection_due_us <= now_us
+
+    # Rules ----------------------------------------------------------------------------------
+
+    def _learn(self, packet: ControlPacket, at_us: int) -> None:
+        self.remote_discr = packet.my_discr
+        self.remote_state = packet.state
+        # §4.1 reserves 9 to 31: accepted, and ignored.
+        self.remote_diag = (
+            _DIAGNOSTICS[packet.diagnostic]
+            if packet.diagnostic < len(_DIAGNOSTICS)
+            else Diagnostic.NO_DIAGNOSTIC
+        )
+        self.remote_demand = packet.demand
+        self.remote_min_rx_us = packet.required_min_rx_us
+        self.remote_desired_min_tx_us = packet.desired_min_tx_us
+        self.remote_detect_mult = packet.detect_mult
+        self.heard_us = at_us
+
+    def _step(self, event: Event, now_us: int, reason: str) -> tuple[StateChanged, ...]:
+        old = self.state
+        new, diag = step(old, event)
+        if diag is not None:
+            self.local_diag = diag
+        if new is old:
+            return ()
+        self.state = new
+        self.transitions += 1
+        self.last_change = StateChanged(now_us, old, new, self.local_diag, reason)
+        return (self.last_change,)
+
+    def _expire_detection(self, now_us: int) -> Actions:
+        silence_ms = self.detection_time_us / 1000
+        changed = self._step(Event.EXPIRED, now_us, f"nothing heard for {silence_ms:g} ms")
+        # §6.8.1 and §6.8.18: in every state, and not earlier than after a detection time.
+        self.remote_discr = 0
+        self.remote_min_rx_us = 1
+        self.remote_demand = False
+        return changed + self._settle(now_us)
+
+    def _transmit_periodic(self, now_us: int) -> Actions:
+        if self.poll is Poll.PAUSE:
+            self.poll = Poll.ASKING
+            actions: Actions = (Transmit(self._body),)
+            self._prepare_periodic()
+        else:
+            actions = self._periodic
+        mult = self.config.detect_mult
+        interval_us = self.tx_interval_us
+        self._planned_us = timing.next_planned_us(
+            self._planned_us, now_us, interval_us, mult, self._draw()
+        )
+        self._sent_us = now_us
+        self._body_sent = self._body
+        self._transmit_due_us = timing.opens_us(self._planned_us, now_us, interval_us)
+        self._set_due()
+        return actions
+
+    def _end_poll(self) -> None:
+        if self.poll is Poll.ASKING:
+            self.poll = Poll.IDLE
+            self.desired_in_use_us = self.desired_min_tx_us
+            self._required_in_use_us = self.required_min_rx_us
+        elif self.poll is Poll.ASKING_OUTDATED:
+            self.poll = Poll.PAUSE
+
+    def _start_poll(self) -> None:
+        if self.poll is Poll.IDLE:
+            self.poll = Poll.ASKING
+        elif self.poll is Poll.ASKING:
+            self.poll = Poll.ASKING_OUTDATED
+
+    def _settle(self, now_us: int, *, answering: bool = False) -> Actions:
+        """Bring everything that follows from the variables into line with them.
+
+        Returns the packet that says so at once, if its contents are news to the peer; none when
+        an answer to a Poll is on its way and will say it.
+        """
+        self._steady = None
+        self._advertise()
+        self._use()
+        self._body = self._contents()
+        # The first packet of all is the periodic one, sent when it is due.
+        news = bool(self._body_sent) and self._body != self._body_sent
+        if news and self._demand_is_active() and self.poll is Poll.IDLE:
+            # §6.6: a peer in Demand mode has to be asked to be sure that it was told.
+            self.poll = Poll.ASKING
+        self._prepare_periodic()
+        actions = NOTHING
+        if answering or (news and self._may_send()):
+            if not answering:
+                actions = (Transmit(self._body),)
+                self._sent_us = now_us
+                self._planned_us = NEVER_US
+            self._body_sent = self._body
+        self._schedule(now_us)
+        return actions
+
+    def _advertise(self) -> None:
+        # §6.8.3: while not Up, at least a second. Required Min RX stays as configured in every
+        # state: OVN would time out if it were larger while Down.
+        desired_us = self.config.desired_min_tx_us
+        if self.state is not State.UP:
+            desired_us = max(desired_us, timing.SLOW_TX_US)
+        required_us = self.config.required_min_rx_us
+        if (desired_us, required_us) != (self.desired_min_tx_us, self.required_min_rx_us):
+            self.desired_min_tx_us = desired_us
+            self.required_min_rx_us = required_us
+            self._start_poll()
+
+    def _use(self) -> None:
+        # §6.8.3: while Up, sending slower and expecting faster both wait for the Final, or one
+        # side would time out before the other has heard of the change.
+        if self.state is not State.UP or self.desired_min_tx_us < self.desired_in_use_us:
+            self.desired_in_use_us = self.desired_min_tx_us
+        if self.state is not State.UP or self.required_min_rx_us > self._required_in_use_us:
+            self._required_in_use_us = self.required_min_rx_us
+        interval_us = timing.transmit_interval_us(self.desired_in_use_us, self.remote_min_rx_us)
+        if interval_us != self.tx_interval_us:
+            self.tx_interval_us = interval_us
+            # Planned anew, counted from the last packet: a shorter interval is kept at once.
+            self._planned_us = NEVER_US
+        self.detection_time_us = timing.detection_time_us(
+            self.remote_detect_mult, self._required_in_use_us, self.remote_desired_min_tx_us
+        )
+
+    def _contents(self) -> bytes:
+        # §6.8.7. The C bit is honest: sessions outlive the program that configures them.
+        return encode(
+            ControlPacket(
+                state=self.state,
+                my_discr=self.local_discr,
+                your_discr=self.remote_discr,
+                desired_min_tx_us=self.desired_min_tx_us,
+                required_min_rx_us=self.required_min_rx_us,
+                detect_mult=self.config.detect_mult,
+                diagnostic=self.local_diag,
+                control_plane_independent=True,
+            )
+        )
+
+    def _with_flags(self, flags: int) -> bytes:
+        body = bytearray(self._body)
+        body[1] |= flags
+        return bytes(body)
+
+    def _prepare_periodic(self) -> None:
+        asking = self.poll in {Poll.ASKING, Poll.ASKING_OUTDATED}
+        self._periodic = (Transmit(self._with_flags(POLL) if asking else self._body),)
+
+    def _may_send(self) -> bool:
+        # §6.8.7: the passive side waits until it is spoken to.
+        return not (self.config.passive and self.remote_discr == 0)
+
+    def _may_send_periodically(self) -> bool:
+        if not self._may_send() or self.remote_min_rx_us == 0:
+            return False
+        # §6.8.7: a peer in Demand mode hears from us only when it is to be asked something.
+        return not self._demand_is_active() or self.poll is not Poll.IDLE
+
+    def _demand_is_active(self) -> bool:
+        return self.remote_demand and self.state is State.UP and self.remote_state is State.UP
+
+    def _schedule(self, now_us: int) -> None:
+        if not self._may_send_periodically():
+            self._planned_us = self._transmit_due_us = NEVER_US
+        else:
+            if self._planned_us == NEVER_US:
+                gap_us = timing.gap_us(self.tx_interval_us, self.config.detect_mult, self._draw())
+                self._planned_us = max(now_us, self._sent_us + gap_us)
+            self._transmit_due_us = timing.opens_us(
+                self._planned_us, self._sent_us, self.tx_interval_us
+            )
+        self._detection_due_us = NEVER_US
+        if self.heard_us is not None and self.remote_discr != 0:
+            self._detection_due_us = self.heard_us + self.detection_time_us
+        self._set_due()
+
+    def _set_due(self) -> None:
+        self.due_us = min(self._transmit_due_us, self._detection_due_us, self.retire_us)
+
+    def _remember_steady(self, packet: ControlPacket) -> None:
+        """Let the same packet take the short way next time, if it can change nothing then."""
+        both_up = self.state is State.UP and packet.state is State.UP
+        if both_up and not (packet.poll or packet.final):
+            self._steady = packet

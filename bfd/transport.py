@@ -1,0 +1,286 @@
+"""UDP for single-hop sessions: RFC 5881 §4 and §5 as socket options.
+
+One receiving socket per address family on port 3784, told by the kernel for each packet where it
+came from and went to, its TTL, its interface and when it arrived. One connected socket per session
+for sending, with a source port of its own. Arrival times come on the wall clock and are moved to
+the monotonic one. Sending never fails for the caller: what the kernel refuses is reported by name
+and tried again with the next packet, as an address or an interface may still appear.
+
+A receiver that was not emptied says so by `heard_until_us`: the time up to which every packet that
+arrived has been read. Silence after that time proves nothing yet.
+"""
+
+import errno
+import socket
+import sys
+import time
+from collections.abc import Callable
+from struct import Struct
+
+from bfd.config import SessionKey
+from bfd.packet import RxMeta
+
+PORT = 3784
+SOURCE_PORTS = range(49152, 65536)
+BATCH = 256
+"""Packets read from one socket at a time, so that a flood cannot hold back the timers."""
+
+_BUFFER = 512
+_ANCILLARY = 256
+_RECEIVE_BUFFER_BYTES = 4 << 20
+_CS6 = 48 << 2
+_PRIORITY = 6
+_TTL = 255
+
+# Not in the socket module of every Python that we run on. SO_TIMESTAMPNS_NEW has 64-bit times on
+# every architecture (Linux 5.1).
+_SO_TIMESTAMPNS = 64
+_SO_RCVBUFFORCE = 33
+_IP_PKTINFO = 8
+_IP_RECVTTL = 12
+
+_TIMESTAMP = Struct("=qq")
+_PKTINFO_4 = Struct("=i4s4s")
+_PKTINFO_6 = Struct("=16sI")
+
+# After these the socket is beyond help, but a new one may do: the address or the interface that
+# it was bound to has gone, perhaps to come back.
+_REOPEN = frozenset({errno.EINVAL, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL})
+_PORT_TRIES = 128
+_KNOWN_ADDRESSES = 1024
+
+Deliver = Callable[[bytes, RxMeta], None]
+
+
+class TransportError(Exception):
+    """The receiving sockets cannot be opened; the message says what to do."""
+
+
+class Receiver:
+    """The receiving socket of one family."""
+
+    __slots__ = ("emptied_us", "heard_until_us", "is_ipv6", "names", "sock", "ttl_kind")
+
+    def __init__(self, sock: socket.socket, now_us: int) -> None:
+        self.sock = sock
+        self.is_ipv6 = sock.family == socket.AF_INET6
+        self.ttl_kind = socket.IPV6_HOPLIMIT if self.is_ipv6 else socket.IP_TTL
+        self.emptied_us = now_us
+        self.heard_until_us = now_us
+        self.names: dict[bytes, str] = {}
+
+    def fileno(self) -> int:
+        """For the event loop."""
+        return self.sock.fileno()
+
+    def meta(
+        self, ancillary: list[tuple[int, int, bytes]], peer: str, offset_us: int, now_us: int
+    ) -> RxMeta:
+        """Put together what the kernel said about one packet."""
+        ttl = 0
+        ifindex = 0
+        local = b""
+        at_us = now_us
+        for _, kind, value in ancillary:
+            if kind == _SO_TIMESTAMPNS:
+                seconds, nanoseconds = _TIMESTAMP.unpack(value)
+                at_us = seconds * 1_000_000 + nanoseconds // 1000 + offset_us
+            elif kind == self.ttl_kind:
+                ttl = int.from_bytes(value, sys.byteorder)
+            elif self.is_ipv6:
+                local, ifindex = _PKTINFO_6.unpack(value)
+            else:
+                ifindex, _, local = _PKTINFO_4.unpack(value)
+        # A step of the wall clock must not move an arrival out of what is possible: after the
+        # socket was last seen empty, and not in the future.
+        at_us = min(max(at_us, self.emptied_us), now_us)
+        if self.is_ipv6:
+            peer = peer.partition("%")[0]
+        return RxMeta(self._name(local), peer, ttl, ifindex, at_us)
+
+    def _name(self, address: bytes) -> str:
+        name = self.names.get(address)
+        if name is None:
+            if len(self.names) >= _KNOWN_ADDRESSES:
+                self.names.clear()
+            name = socket.inet_ntop(self.sock.family, address) if address else ""
+            self.names[address] = name
+        return name
+
+
+class UdpTransport:
+    """The sockets of one engine. `clock` is the monotonic clock in microseconds."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._senders: dict[int, socket.socket] = {}
+        self._ports: dict[int, int] = {}
+        self.receivers: tuple[Receiver, ...] = ()
+
+    def open(self) -> None:
+        """Open the receiving sockets, one for each family that the machine has.
+
+        Raises TransportError.
+        """
+        now_us = self._clock()
+        opened = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                opened.append(Receiver(_receiving_socket(family), now_us))
+            except OSError as exc:
+                if exc.errno == errno.EAFNOSUPPORT or (
+                    family == socket.AF_INET6 and exc.errno == errno.EADDRNOTAVAIL
+                ):
+                    continue
+                for receiver in opened:
+                    receiver.sock.close()
+                raise TransportError(_why_not_open(exc)) from exc
+        self.receivers = tuple(opened)
+
+    def close(self) -> None:
+        """Close every socket."""
+        for receiver in self.receivers:
+            receiver.sock.close()
+        self.receivers = ()
+        for discr in tuple(self._senders):
+            self.forget(discr)
+
+    def drain(self, receiver: Receiver, now_us: int, deliver: Deliver) -> None:
+        """Hand over what waits in a receiver, at most `BATCH` packets, oldest first."""
+        recvmsg = receiver.sock.recvmsg
+        offset_us = self._clock() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
+        for _ in range(BATCH):
+            try:
+                data, ancillary, _, address = recvmsg(_BUFFER, _ANCILLARY)
+            except BlockingIOError:
+                # Everything that had arrived by `now_us` has been read; later packets may wait.
+                receiver.emptied_us = receiver.heard_until_us = now_us
+                return
+            except OSError:
+                # An error reported for an earlier packet; it has been taken off the socket.
+                continue
+            meta = receiver.meta(ancillary, address[0], offset_us, now_us)
+            receiver.heard_until_us = max(receiver.heard_until_us, meta.at_us)
+            deliver(data, meta)
+
+    def heard_until_us(self) -> int:
+        """Up to when everything that has arrived was read, on every socket."""
+        return min(receiver.heard_until_us for receiver in self.receivers)
+
+    def send(self, key: SessionKey, discr: int, wire: bytes) -> str | None:
+        """Send one packet of a session; the name of the error if the kernel refuses."""
+        sender = self._senders.get(discr)
+        try:
+            if sender is None:
+                sender = self._open_sender(key, discr)
+            try:
+                sender.send(wire)
+            except ConnectionRefusedError:
+                # This reports an earlier packet that nobody received; this one was not sent yet.
+                sender.send(wire)
+        except OSError as exc:
+            if exc.errno in _REOPEN:
+                self._close_sender(discr)
+            return errno.errorcode.get(exc.errno or 0, str(exc.errno))
+        return None
+
+    def forget(self, discr: int) -> None:
+        """Close the sender of a session that has ended, and free its port."""
+        self._close_sender(discr)
+        self._ports.pop(discr, None)
+
+    def _close_sender(self, discr: int) -> None:
+        sender = self._senders.pop(discr, None)
+        if sender is not None:
+            sender.close()
+
+    def _open_sender(self, key: SessionKey, discr: int) -> socket.socket:
+        is_ipv6 = ":" in key.local
+        sock = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            _prepare_sender(sock, key, is_ipv6=is_ipv6)
+            self._bind(sock, key, discr)
+            sock.connect(_address(key.peer, PORT, key.interface))
+        except OSError:
+            sock.close()
+            raise
+        self._senders[discr] = sock
+        return sock
+
+    def _bind(self, sock: socket.socket, key: SessionKey, discr: int) -> None:
+        # RFC 5881 §4: one source port for the life of the session, unique here if possible. The
+        # discriminator chooses it, so that it is the same again after a restart.
+        if discr in self._ports:
+            sock.bind(_address(key.local, self._ports[discr], key.interface))
+            return
+        taken = set(self._ports.values())
+        for offset in range(_PORT_TRIES):
+            port = SOURCE_PORTS[(discr + offset) % len(SOURCE_PORTS)]
+            if port in taken:
+                continue
+            try:
+                sock.bind(_address(key.local, port, key.interface))
+            except OSError as exc:
+                if exc.errno == errno.EADDRINUSE:
+                    continue
+                raise
+            self._ports[discr] = port
+            return
+        raise OSError(errno.EADDRINUSE, "no free source port")
+
+
+def _address(host: str, port: int, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
+    if ":" not in host:
+        return (host, port)
+    zone = socket.if_nametoindex(interface) if interface and host.startswith("fe80:") else 0
+    return (host, port, 0, zone)
+
+
+def _prepare_sender(sock: socket.socket, key: SessionKey, *, is_ipv6: bool) -> None:
+    sock.setblocking(False)
+    if is_ipv6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, _TTL)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _CS6)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _CS6)
+    # After the type of service, which sets a priority of its own.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _PRIORITY)
+    # Nobody reads here: peers answer to port 3784.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    if key.interface:
+        name = key.interface.encode() + b"\0"
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+
+
+def _receiving_socket(family: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
+        # Room for what arrives during a stall, so that it can be read before it is judged.
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        sock.bind(("", PORT))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _why_not_open(exc: OSError) -> str:
+    if exc.errno == errno.EADDRINUSE:
+        return (
+            f"UDP port {PORT} is in use in this network namespace; "
+            "stop the other BFD daemon, or start this one in another namespace"
+        )
+    return f"UDP port {PORT} cannot be opened: {exc.strerror}"

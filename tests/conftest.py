@@ -1,0 +1,42 @@
+"""Fixtures of the whole suite, and the one rule about namespaces.
+
+Tests marked ``kernel`` or ``system`` run in network namespaces that they make themselves. Where the
+machine cannot make one they are skipped with the reason; under ``CI`` that is a failure instead,
+because a skip there would hide that nothing was tested.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.netns import NamespaceFactory, why_no_namespaces
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    needing = [
+        item
+        for item in items
+        if item.get_closest_marker("kernel") or item.get_closest_marker("system")
+    ]
+    if not needing:
+        return
+    reason = why_no_namespaces()
+    if reason is None:
+        return
+    if os.environ.get("CI"):
+        raise pytest.UsageError(f"network namespaces are impossible here: {reason}")
+    for item in needing:
+        item.add_marker(
+            pytest.mark.skip(reason=f"network namespaces are impossible here: {reason}")
+        )
+
+
+@pytest.fixture
+def netns() -> Iterator[Callable[[str], str]]:
+    """``netns("gw")`` makes a network namespace with a unique name and returns the name."""
+    factory = NamespaceFactory()
+    try:
+        yield factory
+    finally:
+        factory.close()

@@ -1,0 +1,252 @@
+"""A plain document, as YAML or JSON gives it, to frozen types: every fault, never an exception.
+
+The types say what is expected: msgspec structs with their field names, and in ``Annotated`` the
+range of a number (`msgspec.Meta`), how a text is read (`Text`) and what to write (`Hint`). Decoding
+goes on behind a fault, with a stand-in for the faulty value, so that all faults come at once. The
+result is therefore a `Draft`: whoever goes on to judge values asks it first whether what he needs
+was sound, and stays silent where it was not, for one mistake deserves one message.
+"""
+
+import difflib
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
+
+import msgspec
+
+from vegd.faults import Fault, Path, path_text, shown
+
+S = TypeVar("S", bound=msgspec.Struct)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a text cannot be read as what it should be, and what to write instead."""
+
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The value is written as a text, which `read` turns into what it means, or refuses."""
+
+    read: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What to write in a field, as half a sentence; the remedy where nothing better is known."""
+
+    remedy: str
+
+
+@dataclass(slots=True)
+class Draft(Generic[S]):
+    """What could be decoded, and how far it can be believed."""
+
+    value: S
+    faults: list[Fault] = field(default_factory=list)
+    broken: set[Path] = field(default_factory=set)
+    positions: dict[Path, list[int]] = field(default_factory=dict)
+    """For lists from which faulty entries were dropped: where the others stood."""
+
+    def complain(self, path: Path, value: object, problem: str, remedy: str) -> None:
+        """Add a fault about a value that is written down."""
+        self._add(path, shown(value), problem, remedy)
+
+    def complain_of_field(self, path: Path, problem: str, remedy: str) -> None:
+        """Add a fault about a field as a whole; its value is not repeated."""
+        self._add(path, "", problem, remedy)
+
+    def _add(self, path: Path, value: str, problem: str, remedy: str) -> None:
+        self.broken.add(path)
+        self.faults.append(Fault(path_text(path), value, problem, remedy))
+
+    def is_sound(self, *path: str | int) -> bool:
+        """Whether neither this value nor anything that contains it was faulted."""
+        return not any(path[:length] in self.broken for length in range(len(path) + 1))
+
+    def is_whole(self, *path: str | int) -> bool:
+        """Whether it is sound with everything in it."""
+        inside = any(broken[: len(path)] == path for broken in self.broken)
+        return not inside and self.is_sound(*path)
+
+    def entries(self, path: Path, values: Sequence[V]) -> Iterator[tuple[Path, V]]:
+        """The decoded entries of a list with their places in the document."""
+        places = self.positions.get(path, range(len(values)))
+        return ((*path, place), value) for place, value in zip(places, values, strict=True)
+
+
+def decode(kind: type[S], document: object) -> Draft[S]:
+    """Decode a document (dicts, lists and scalars of any shape) into `kind`."""
+    draft = Draft(cast("S", None))
+    draft.value = cast("S", _Decoder(draft).struct(kind, document, ()))
+    return draft
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What the type of a field, or of the entries of a list, says."""
+
+    kind: Any
+    text: Text | None
+    hint: str
+    meta: msgspec.Meta
+
+    @property
+    def is_list(self) -> bool:
+        return get_origin(self.kind) is tuple
+
+    @property
+    def is_struct(self) -> bool:
+        return isinstance(self.kind, type) and issubclass(self.kind, msgspec.Struct)
+
+
+@cache
+def _field(annotation: Any) -> _Field:  # noqa: ANN401  types have no common type
+    """Read an annotation: the outermost hint counts; ``None`` beside a type means optional."""
+    kind, extras = annotation, []
+    while True:
+        if get_origin(kind) is Annotated:
+            kind, *more = get_args(kind)
+            extras += more
+        elif (bare := _without_none(kind)) is not None:
+            kind = bare
+        else:
+            break
+    text = next((extra for extra in extras if isinstance(extra, Text)), None)
+    hint = next((extra.remedy for extra in extras if isinstance(extra, Hint)), "")
+    meta = next((extra for extra in extras if isinstance(extra, msgspec.Meta)), msgspec.Meta())
+    return _Field(kind, text, hint, meta)
+
+
+def _without_none(kind: Any) -> Any:  # noqa: ANN401
+    if get_origin(kind) not in (Union, types.UnionType) or type(None) not in get_args(kind):
+        return None
+    return Union[tuple(part for part in get_args(kind) if part is not type(None))]  # noqa: UP007
+
+
+class _Faulty:
+    """In place of a value that could not be decoded."""
+
+
+_FAULTY = _Faulty()
+
+
+class _Decoder:
+    def __init__(self, draft: Draft[Any]) -> None:
+        self._draft = draft
+
+    def struct(self, kind: type[msgspec.Struct], value: object, path: Path) -> msgspec.Struct:
+        """Always a struct: what is missing or faulty is filled with the default or a stand-in."""
+        if not isinstance(value, dict):
+            self._draft.complain(path, value, "is not a mapping", _fields_wanted(kind))
+            value = {}
+        is_silent = not self._draft.is_sound(*path)
+        fields = msgspec.structs.fields(kind)
+        decoded: dict[str, object] = {}
+        for info in fields:
+            there = (*path, info.encode_name)
+            about = _field(info.type)
+            if info.encode_name in value:
+                result = self.value(about, value[info.encode_name], there)
+            elif info.required:
+                if not is_silent:
+                    self._draft.complain_of_field(there, "is missing", about.hint)
+                result = _FAULTY
+            else:
+                continue
+            if result is not _FAULTY:
+                decoded[info.name] = result
+            elif info.required:
+                decoded[info.name] = _stand_in(about)
+        known = [info.encode_name for info in fields]
+        for name in value:
+            if name not in known:
+                self._unknown(path, name, known)
+        return kind(**decoded)
+
+    def value(self, about: _Field, value: object, path: Path) -> object:
+        if value is None:
+            remedy = f"{about.hint}, or remove the line"
+            self._draft.complain_of_field(path, "has no value", remedy)
+            return _FAULTY
+        if about.is_struct:
+            return self.struct(about.kind, value, path)
+        if about.is_list:
+            return self._list(about, value, path)
+        if about.text is not None:
+            return self._text(about, about.text, value, path)
+        return self._scalar(about, value, path)
+
+    def _list(self, about: _Field, value: object, path: Path) -> object:
+        if not isinstance(value, list | tuple):
+            self._draft.complain(path, value, "is not a list", about.hint)
+            return _FAULTY
+        if len(value) < (about.meta.min_length or 0):
+            self._draft.complain_of_field(path, "is an empty list", about.hint)
+            return _FAULTY
+        entry = _field(get_args(about.kind)[0])
+        decoded = [(i, self.value(entry, one, (*path, i))) for i, one in enumerate(value)]
+        kept = [(i, one) for i, one in decoded if one is not _FAULTY]
+        if len(kept) < len(value):
+            self._draft.positions[path] = [i for i, _ in kept]
+        return tuple(one for _, one in kept)
+
+    def _text(self, about: _Field, text: Text, value: object, path: Path) -> object:
+        if not isinstance(value, str):
+            self._draft.complain(path, value, "is not a text", about.hint)
+            return _FAULTY
+        result = text.read(value)
+        if isinstance(result, Refusal):
+            self._draft.complain(path, value, result.problem, result.remedy)
+            return _FAULTY
+        return result
+
+    def _scalar(self, about: _Field, value: object, path: Path) -> object:
+        try:
+            result = msgspec.convert(value, about.kind, strict=True)
+        except msgspec.ValidationError:
+            self._draft.complain(path, value, _mismatch(about.kind), about.hint)
+            return _FAULTY
+        least, most = about.meta.ge, about.meta.le
+        if (least is not None and result < least) or (most is not None and result > most):
+            self._draft.complain(path, value, "is out of range", about.hint)
+            return _FAULTY
+        return result
+
+    def _unknown(self, path: Path, name: object, known: Sequence[str]) -> None:
+        text = name if isinstance(name, str) else shown(name)
+        by_lower_case = {each.lower().replace("_", ""): each for each in known}
+        plain = text.lower().replace("_", "").replace("-", "")
+        close = difflib.get_close_matches(plain[:60], by_lower_case, n=1)
+        remedy = f"did you mean {by_lower_case[close[0]]}?" if close else _one_of(known)
+        self._draft.complain_of_field((*path, text), "is not a known field", remedy)
+
+
+def _mismatch(kind: object) -> str:
+    if kind is int:
+        return "is not a whole number"
+    return "is neither true nor false" if kind is bool else "is not one of the possible words"
+
+
+def _one_of(known: Sequence[str]) -> str:
+    return f"the fields here are {', '.join(known)}" if known else "remove it"
+
+
+def _fields_wanted(kind: type[msgspec.Struct]) -> str:
+    names = [info.encode_name for info in msgspec.structs.fields(kind)]
+    return f"write its fields as FIELD: VALUE, one a line ({', '.join(names)})"
+
+
+def _stand_in(about: _Field) -> object:
+    """Any value of the right shape; nobody looks at it, for its path is broken."""
+    if about.is_struct:
+        fields = msgspec.structs.fields(about.kind)
+        wanted = {info.name: _stand_in(_field(info.type)) for info in fields if info.required}
+        return about.kind(**wanted)
+    return () if about.is_list else None

@@ -1,0 +1,17 @@
+"""The errors that end a command with one line.
+
+Each class carries the exit status of the program: 1 for what went wrong while running, 2 for a
+configuration or a command line that cannot be used, 3 for a daemon that could not be asked.
+"""
+
+
+class VegdError(Exception):
+    """Something that the user reads as one line; never a programming mistake."""
+
+    exit_status = 1
+
+
+class Unreachable(VegdError):
+    """The daemon that should answer is not there, or does not answer in time."""
+
+    exit_status = 3

@@ -1,0 +1,125 @@
+"""Network namespaces, links and addresses, by iproute2.
+
+Thin: each function runs one program and turns its complaint into a LabError. Links are created
+straight into their namespaces, so nothing ever shows up in the namespace of the host, and labs
+that are built at the same moment cannot collide there.
+"""
+
+import fcntl
+import socket
+import struct
+import subprocess
+import threading
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+
+from pyroute2 import netns
+
+from vegd.lab.errors import LabError
+from vegd.lab.topology import Interface
+
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_STXCSUM = 0x17
+
+
+def run(command: Sequence[str], *, stdin: str = "", timeout_s: float = 30.0) -> str:
+    """Run a program to its end and return what it printed; LabError with its complaint."""
+    try:
+        done = subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=False, timeout=timeout_s
+        )
+    except FileNotFoundError:
+        raise LabError(f"the program {command[0]!r} is missing") from None
+    except subprocess.TimeoutExpired:
+        raise LabError(f"{' '.join(command)}: no end after {timeout_s:g} s") from None
+    if done.returncode:
+        complaint = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+        raise LabError(f"{' '.join(command)}: {complaint}")
+    return done.stdout
+
+
+def inside(namespace: str, *command: str) -> list[str]:
+    """The argument list that runs a command in a namespace."""
+    return ["ip", "netns", "exec", namespace, *command]
+
+
+def names() -> list[str]:
+    """The named namespaces of this machine."""
+    listed = run(["ip", "netns", "list"])
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+
+def pids(namespace: str) -> list[int]:
+    """The processes whose network is this namespace."""
+    return [int(pid) for pid in run(["ip", "netns", "pids", namespace]).split()]
+
+
+def add(name: str) -> None:
+    """Make a namespace with its loopback up."""
+    run(["ip", "netns", "add", name])
+    ip(name, ["link set lo up"])
+
+
+def delete(name: str) -> None:
+    """Remove a namespace and, with it, the links in it."""
+    run(["ip", "netns", "del", name])
+
+
+def ip(namespace: str, lines: Iterable[str]) -> None:
+    """Run `ip` commands in a namespace, in one process; the first that fails ends it."""
+    run(["ip", "-n", namespace, "-batch", "-"], stdin="\n".join(lines) + "\n")
+
+
+def veth(
+    namespace: str, interface: str, mac: str | None, far_namespace: str, far_interface: str
+) -> None:
+    """A pair of links between two namespaces, both up."""
+    ip(
+        namespace,
+        [
+            f"link add {interface} {f'address {mac} ' if mac else ''}type veth "
+            f"peer name {far_interface} netns {far_namespace}",
+            f"link set {interface} up",
+        ],
+    )
+    ip(far_namespace, [f"link set {far_interface} up"])
+
+
+def address_lines(interface: str, addresses: Iterable[Interface]) -> list[str]:
+    """The `ip` commands that give an interface its addresses, usable at once."""
+    return [
+        f"address add {address} dev {interface}{' nodad' if address.version == 6 else ''}"
+        for address in addresses
+    ]
+
+
+def sysctl(namespace: str, settings: Mapping[str, int]) -> None:
+    """Write kernel settings, by their path below /proc/sys."""
+    script = "\n".join(f"echo {value} > /proc/sys/{path}" for path, value in settings.items())
+    run(inside(namespace, "sh", "-e", "-c", script))
+
+
+def checksums_in_software(namespace: str, interface: str) -> None:
+    """Make the kernel fill in checksums itself before a packet leaves by this interface.
+
+    A veth leaves them to the receiver. A userspace switch hands such packets on as they are, and
+    they arrive broken (ethtool's `tx off`).
+    """
+    failures: list[OSError] = []
+
+    def switch_off() -> None:
+        try:
+            # Only this thread moves; it ends here.
+            netns.setns(namespace)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+                value = array("I", [_ETHTOOL_STXCSUM, 0])
+                request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
+                fcntl.ioctl(any_socket, _SIOCETHTOOL, request.ljust(40, b"\0"))
+        except OSError as problem:
+            failures.append(problem)
+
+    thread = threading.Thread(target=switch_off)
+    thread.start()
+    thread.join()
+    if failures:
+        raise LabError(f"{interface} in {namespace}: checksums: {failures[0]}")
