@@ -243,7 +243,7 @@ class Session:
 
     def peer_detection_time_us(self) -> int:
         """How long the peer would wait for our next packet; 0 when no peer listens."""
-        if self.remote_discr == 0:
+        if self.remote_discr == 0 or self.remote_state is State.ADMIN_DOWN:
             return 0
         return timing.detection_time_us(
             self.config.detect_mult, self.remote_min_rx_us, self.desired_in_use_us

@@ -55,16 +55,18 @@ class Draft(Generic[S]):
     """For lists from which faulty entries were dropped: where the others stood."""
 
     def complain(self, path: Path, value: object, problem: str, remedy: str) -> None:
-        """Add a fault about a value that is written down."""
-        self._add(path, shown(value), problem, remedy)
+        """Add a fault about a value that means nothing: what needs it cannot be judged."""
+        self.broken.add(path)
+        self.object_to(path, value, problem, remedy)
 
     def complain_of_field(self, path: Path, problem: str, remedy: str) -> None:
-        """Add a fault about a field as a whole; its value is not repeated."""
-        self._add(path, "", problem, remedy)
-
-    def _add(self, path: Path, value: str, problem: str, remedy: str) -> None:
+        """The same about a field that is missing or empty, so that no value can be shown."""
         self.broken.add(path)
-        self.faults.append(Fault(path_text(path), value, problem, remedy))
+        self.faults.append(Fault(path_text(path), "", problem, remedy))
+
+    def object_to(self, path: Path, value: object, problem: str, remedy: str) -> None:
+        """Add a fault about a value that means something and is wrong where it stands."""
+        self.faults.append(Fault(path_text(path), shown(value), problem, remedy))
 
     def is_sound(self, *path: str | int) -> bool:
         """Whether neither this value nor anything that contains it was faulted."""
@@ -78,7 +80,8 @@ class Draft(Generic[S]):
     def entries(self, path: Path, values: Sequence[V]) -> Iterator[tuple[Path, V]]:
         """The decoded entries of a list with their places in the document."""
         places = self.positions.get(path, range(len(values)))
-        return ((*path, place), value) for place, value in zip(places, values, strict=True)
+        for place, value in zip(places, values, strict=True):
+            yield (*path, place), value
 
 
 def decode(kind: type[S], document: object) -> Draft[S]:
@@ -211,7 +214,9 @@ class _Decoder:
         try:
             result = msgspec.convert(value, about.kind, strict=True)
         except msgspec.ValidationError:
-            self._draft.complain(path, value, _mismatch(about.kind), about.hint)
+            is_quoted = about.kind is int and isinstance(value, str) and value.isdecimal()
+            remedy = "write the number without quotes" if is_quoted else about.hint
+            self._draft.complain(path, value, _mismatch(about.kind), remedy)
             return _FAULTY
         least, most = about.meta.ge, about.meta.le
         if (least is not None and result < least) or (most is not None and result > most):

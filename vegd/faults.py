@@ -72,22 +72,14 @@ def path_text(path: Path) -> str:
 
 def shown(value: object) -> str:
     """The value as a message shows it: short, on one line, in the words of YAML."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            cut = value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…"
-            return repr(cut)
-        case int():
-            # Python refuses to print integers of thousands of digits.
-            return str(value) if value.bit_length() < 200 else "a number of more than 60 digits"
-        case float():
-            return str(value)
-        case dict():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case _:
-            return f"a value of type {type(value).__name__}"
+    if isinstance(value, str):
+        return repr(value if len(value) <= _LONGEST_TEXT else f"{value[:_LONGEST_TEXT]}…")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        # Python refuses to print integers of thousands of digits.
+        return str(value) if value.bit_length() < 200 else "a number of more than 60 digits"
+    for kind, text in ((dict, "a mapping"), (list, "a list"), (tuple, "a list"), (float, None)):
+        if isinstance(value, kind):
+            return text or str(value)
+    return "null" if value is None else f"a value of type {type(value).__name__}"

@@ -22,9 +22,12 @@ _DEEPEST = 32
 _MOST_DIGITS = 18
 
 # What YAML 1.1 §5.1 leaves out: control characters, surrogates, the last two of each plane 0.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FORBIDDEN = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NULL = re.compile(r"~|null|Null|NULL|")
-_TRUTH = {text: text.lower() == "true" for text in "true True TRUE false False FALSE".split()}
+_TRUTH = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TAG_PREFIX = "tag:yaml.org,2002:"

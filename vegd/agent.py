@@ -1,0 +1,236 @@
+"""The composition root of the node side: what runs, in which order it starts and how it ends.
+
+Start: lock, kernel, engine, sockets, then the loops. Nothing of the kernel is touched before all of
+that is there, so a daemon that cannot run leaves the machine as it found it. The loops share no
+state but the last outcome of each: specification, convergence, engine snapshot.
+
+End of `vegd run` (SIGTERM, Ctrl-C): AdminDown to all peers, while the kernel and the reconciler go
+on for the drain time; then exit, with the dataplane left as it is, so that packets in flight still
+find their way. End of `vegd agent`: at once; the engine, which is somebody else's, keeps the sessions.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+
+from bfd.snapshot import EngineSnapshot
+from dataplane.errors import DataplaneError
+from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
+from dataplane.linux import LinuxKernel
+from vegd import gate, lock
+from vegd.control import Convergence, Reconciler
+from vegd.errors import VegdError
+from vegd.gate import Gate
+from vegd.http import Pages, serve_control, serve_tcp
+from vegd.metrics import Reading
+from vegd.notify import notify, reloading
+from vegd.sessions import Sessions
+from vegd.settings import Settings
+from vegd.sources.file import FileSource, SpecSnapshot
+from vegd.status import fold
+from vegd.supervise import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """One gateway. `kernel` and `source` are handed in and closed by whoever made them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kernel: Kernel,
+        source: FileSource,
+        first: SpecSnapshot,
+        supervisor: Supervisor | None,
+    ) -> None:
+        self._settings = settings
+        self._kernel = kernel
+        self._source = source
+        self._snapshot = first
+        self._supervisor = supervisor
+        self._draining = False
+        self._announced_ready = False
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self.reconciler = Reconciler(kernel, settings, self._converged)
+        self.sessions = Sessions(settings, self._announce)
+
+    async def run(self) -> None:
+        """Serve until a signal, then leave in order."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        pages = Pages(self.read)
+        spec = self._snapshot.spec
+        assert spec is not None  # noqa: S101 - run_agent() does not start without one
+        listen = spec.metrics.listen
+        async with (
+            serve_tcp(pages, listen.host, listen.port),
+            serve_control(pages, self._settings.agent_socket),
+            asyncio.TaskGroup() as tasks,
+        ):
+            background = [
+                tasks.create_task(self._follow_source(), name="source"),
+                tasks.create_task(self._follow_kernel(), name="kernel"),
+                tasks.create_task(self.reconciler.run(), name="reconciler"),
+                tasks.create_task(self.sessions.run(), name="sessions"),
+            ]
+            watchdog = (
+                tasks.create_task(self._supervisor.run(), name="engine")
+                if self._supervisor
+                else None
+            )
+            await self._stop.wait()
+            notify("STOPPING=1")
+            if self._supervisor is not None:
+                if watchdog is not None:
+                    watchdog.cancel()
+                await self._drain(self._supervisor)
+            for task in background:
+                task.cancel()
+
+    async def read(self) -> Reading:
+        """The gateway as it is now, for a scrape or a status."""
+        engine = await self.sessions.refresh()
+        counters, conntrack = await self._kernel_figures()
+        status = fold(
+            self._snapshot,
+            self.reconciler.convergence,
+            self._gate(),
+            engine,
+            self._engine_reasons(engine),
+            conntrack,
+        )
+        return Reading(
+            status=status,
+            reconciles=self.reconciler.counters,
+            engine=engine,
+            engine_restarts=self._supervisor.restarts if self._supervisor else 0,
+            policies=counters,
+            conntrack=conntrack,
+        )
+
+    async def _kernel_figures(
+        self,
+    ) -> tuple[tuple[PolicyCounter, ...], ConntrackUsage | None]:
+        try:
+            return await self._kernel.counters(), await self._kernel.conntrack()
+        except (DataplaneError, OSError) as exc:
+            log.warning("the kernel's counters cannot be read: %s", exc)
+            return (), None
+
+    def _gate(self) -> Gate:
+        return gate.decide(self.reconciler.convergence, draining=self._draining)
+
+    def _engine_reasons(self, engine: EngineSnapshot | None) -> tuple[str, ...]:
+        spec = self._snapshot.spec
+        if self._draining or spec is None or spec.bfd is None:
+            return ()
+        if engine is None:
+            return ("the BFD engine does not answer",)
+        if self.sessions.refusal:
+            return (f"the BFD engine refuses the sessions: {self.sessions.refusal}",)
+        return () if self.sessions.in_step else ("the BFD engine was not yet given its sessions",)
+
+    def _converged(self, convergence: Convergence) -> None:
+        """The dataplane's outcome has changed: tell the engine, through the gate."""
+        position = self._gate()
+        # While draining the engine is on its way out and takes no orders.
+        if convergence.intent is not None and position in (Gate.OPEN, Gate.CANNOT_FORWARD):
+            wanted = gate.through(position, convergence.intent.sessions)
+            self.sessions.want(wanted, convergence.generation)
+        elif position is Gate.CANNOT_FORWARD:
+            # Nothing is known that could forward: no session of an earlier agent may stay Up.
+            self.sessions.want((), convergence.generation)
+        self._announce()
+
+    def _announce(self) -> None:
+        if self._announced_ready or self._gate() is not Gate.OPEN or not self.sessions.in_step:
+            return
+        self._announced_ready = True
+        log.info("the gateway is ready")
+        notify("READY=1")
+
+    async def _follow_source(self) -> None:
+        self._take(self._snapshot)
+        async for snapshot in self._source.snapshots():
+            self._take(snapshot)
+            notify("READY=1")
+
+    def _take(self, snapshot: SpecSnapshot) -> None:
+        for fault in snapshot.faults:
+            log.error("%s: %s", snapshot.path, fault)
+        for warning in snapshot.warnings:
+            log.warning("%s: %s", snapshot.path, warning)
+        if snapshot.spec is not None and self._snapshot.spec is not None:
+            if snapshot.spec.metrics != self._snapshot.spec.metrics:
+                log.warning("metrics.listen has changed; the new address is used after a restart")
+        if snapshot.generation != self._snapshot.generation:
+            log.info("configuration generation %d is in force", snapshot.generation)
+        self._snapshot = snapshot
+        self.reconciler.want(snapshot)
+
+    async def _follow_kernel(self) -> None:
+        async for _ in self._kernel.changes():
+            self.reconciler.look_again()
+
+    async def _drain(self, supervisor: Supervisor) -> None:
+        """AdminDown first; forward on for the drain time; end the engine."""
+        self._draining = True
+        spec = self._snapshot.spec
+        drain_s = spec.drain.forward_for if spec else 0
+        longest_s = _longest_detection_s(await self.sessions.refresh())
+        if await self.sessions.drain():
+            log.info("draining: sessions are AdminDown, forwarding goes on for %d s", drain_s)
+        else:
+            log.error("draining without the BFD engine: peers will notice by their detection time")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                await self._stop_now.wait()
+        await supervisor.stop(within_s=longest_s + 5)
+        log.info("drained")
+
+    def _on_stop(self) -> None:
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
+
+    def _on_hangup(self) -> None:
+        reloading()
+        self._source.reload()
+
+
+def _longest_detection_s(engine: EngineSnapshot | None) -> float:
+    """How long the engine may take to drain: the slowest peer's detection time, in seconds."""
+    detection_us = [
+        each.config.detect_mult * each.tx_interval_us for each in (engine.sessions if engine else ())
+    ]
+    return max(detection_us, default=0) / 1_000_000
+
+
+async def run_agent(settings: Settings, *, with_engine: bool) -> None:
+    """Run one gateway until a signal; with an engine of its own, or beside one.
+
+    Raises:
+        VegdError: it cannot run; the message says why in one line.
+    """
+    source = FileSource(settings.config)
+    first = await source.first()
+    held: socket.socket = lock.hold()
+    with contextlib.closing(held):
+        settings.runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            kernel = await LinuxKernel.open()
+        except DataplaneError as exc:
+            raise VegdError(str(exc)) from exc
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(kernel.aclose)
+            supervisor = Supervisor(settings) if with_engine else None
+            if supervisor is not None:
+                await supervisor.start()
+                stack.push_async_callback(supervisor.end_if_unused)
+            await Agent(settings, kernel, source, first, supervisor).run()

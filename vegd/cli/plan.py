@@ -1,0 +1,56 @@
+"""``vegd plan``: what the daemon would change."""
+
+import asyncio
+from pathlib import Path
+
+import typer
+
+from vegd.cli.options import AsJson, Config
+from vegd.errors import Unreachable
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(config: Config = Path("/etc/vegd/gateway.yaml"), as_json: AsJson = False) -> None:
+    """Print what would change in the kernel, and change nothing.
+
+    Exit status: 0 nothing to change, 1 something (also if it has to wait for an interface), 2 bad
+    configuration, 3 the kernel could not be looked at.
+    """
+    import msgspec  # noqa: PLC0415 - --help stays quick
+
+    document = asyncio.run(_plan(config))
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    else:
+        lines: list[str] = [f"waiting: {reason}" for reason in document["waiting"]]
+        lines += [f"note: {note}" for note in document["notes"]]
+        lines += document["lines"]
+        typer.echo("\n".join(lines) or "nothing to change")
+    raise typer.Exit(1 if document["lines"] or document["waiting"] else 0)
+
+
+async def _plan(config: Path) -> dict[str, list[str]]:
+    from dataplane.diff import diff  # noqa: PLC0415 - --help stays quick
+    from dataplane.errors import DataplaneError  # noqa: PLC0415
+    from dataplane.linux import LinuxKernel  # noqa: PLC0415
+    from dataplane.render import render  # noqa: PLC0415
+    from vegd.compile import Waiting, compile  # noqa: A004, PLC0415
+    from vegd.facts import NodeFacts  # noqa: PLC0415
+    from vegd.spec import load  # noqa: PLC0415
+
+    spec = load(config)
+    try:
+        kernel = await LinuxKernel.open()
+        try:
+            compiled = compile(spec, NodeFacts(await kernel.interfaces()))
+            if isinstance(compiled, Waiting):
+                return {"waiting": list(compiled.reasons), "notes": [], "lines": []}
+            desired = render(compiled.dataplane)
+            lines = diff(await kernel.observe(desired), desired).lines()
+            return {"waiting": [], "notes": list(compiled.notes), "lines": list(lines)}
+        finally:
+            await kernel.aclose()
+    except DataplaneError as exc:
+        raise Unreachable(str(exc)) from exc

@@ -1,0 +1,162 @@
+"""``vegd sessions``: the BFD sessions, straight from the engine."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bfd.client import Client, ControlError
+from bfd.fsm import State
+from bfd.snapshot import EngineSnapshot, SessionSnapshot
+from vegd.cli.options import RUNTIME_DIR, AsJson, RuntimeDir, show, table
+from vegd.errors import Unreachable, VegdError
+from vegd.status import state_name
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def sessions(
+    context: typer.Context, runtime_dir: RuntimeDir = RUNTIME_DIR, as_json: AsJson = False
+) -> None:
+    """List the BFD sessions, or show one (vegd sessions show PEER).
+
+    Exit status: 0 all are Up, 1 one is not or there is none, 3 no engine answers.
+    """
+    context.obj = (runtime_dir, as_json)
+    if context.invoked_subcommand is not None:
+        return
+    engine = _ask(runtime_dir)
+    if as_json:
+        typer.echo(json.dumps([each.to_json() for each in engine.sessions], indent=2))
+    else:
+        rows = table("LOCAL", "PEER", "STATE", "REMOTE", "FOR", "TX ms", "DETECT ms", "CHANGES", "WHY")
+        for each in engine.sessions:
+            rows.add_row(*_row(each))
+        show(rows)
+    _exit(engine.sessions)
+
+
+@app.command()
+def show_session(
+    context: typer.Context,
+    peer: Annotated[str, typer.Argument(help="Address of the peer.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about the sessions with one peer."""
+    runtime_dir, json_before = context.obj
+    try:
+        wanted = str(ip_address(peer))
+    except ValueError as exc:
+        raise typer.BadParameter(f"{peer!r} is not an IP address", param_hint="PEER") from exc
+    found = tuple(each for each in _ask(runtime_dir).sessions if each.key.peer == wanted)
+    if not found:
+        raise VegdError(f"there is no session with {wanted}; 'vegd sessions' lists them all")
+    if as_json or json_before:
+        typer.echo(json.dumps([each.to_json() for each in found], indent=2))
+    else:
+        for each in found:
+            rows = table("", "")
+            rows.show_header = False
+            for label, text in _details(each):
+                rows.add_row(label, text)
+            show(rows)
+    _exit(found)
+
+
+app.registered_commands[0].name = "show"
+
+
+def _exit(sessions: tuple[SessionSnapshot, ...]) -> None:
+    all_up = sessions and all(each.state is State.UP for each in sessions)
+    raise typer.Exit(0 if all_up else 1)
+
+
+def _ask(runtime_dir: Path) -> EngineSnapshot:
+    async def ask() -> EngineSnapshot:
+        async with Client(runtime_dir / "bfd.sock") as client:
+            return await client.snapshot()
+
+    try:
+        return asyncio.run(ask())
+    except (OSError, ControlError) as exc:
+        raise Unreachable(
+            f"no BFD engine answers at {runtime_dir / 'bfd.sock'} ({exc}); is it running, "
+            "and is --runtime-dir the one it was started with?"
+        ) from exc
+
+
+def _row(each: SessionSnapshot) -> tuple[str, ...]:
+    change = each.last_change
+    return (
+        each.key.local,
+        each.key.peer,
+        state_name(each.state),
+        state_name(each.remote_state),
+        _age(change.at) if change else "-",
+        _ms(each.tx_interval_us),
+        _ms(each.detection_time_us),
+        str(each.transitions),
+        change.reason if change else "-",
+    )
+
+
+def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
+    config = each.config
+    yield "session", str(each.key)
+    yield "state", f"{state_name(each.state)}, the peer says {state_name(each.remote_state)}"
+    if each.last_change:
+        change = each.last_change
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
+        yield (
+            "last change",
+            f"{state_name(change.old)} to {state_name(change.new)} at {when} ({_age(change.at)} "
+            f"ago): {change.reason}",
+        )
+    yield "diagnostics", f"ours {_words(each.local_diag.name)}, the peer's {_words(each.remote_diag.name)}"
+    yield "discriminators", f"ours {each.local_discr:#010x}, the peer's {each.remote_discr:#010x}"
+    yield (
+        "configured",
+        f"transmit {_ms(config.desired_min_tx_us)} ms, receive {_ms(config.required_min_rx_us)} ms, "
+        f"multiplier {config.detect_mult}, TTL from {config.min_ttl}, "
+        f"{'passive' if config.passive else 'active'}, "
+        f"{'enabled' if config.enabled else 'disabled'}",
+    )
+    yield (
+        "peer announces",
+        f"transmit {_ms(each.remote_desired_min_tx_us)} ms, receive {_ms(each.remote_min_rx_us)} ms, "
+        f"multiplier {each.remote_detect_mult}",
+    )
+    yield (
+        "in use",
+        f"transmit {_ms(each.tx_interval_us)} ms, detection {_ms(each.detection_time_us)} ms"
+        + (", poll sequence running" if each.polling else ""),
+    )
+    heard = "never" if each.heard_us_ago is None else f"{_ms(each.heard_us_ago)} ms ago"
+    yield "packets", f"{each.rx_packets} received (last {heard}), {each.tx_packets} sent"
+    for reason, count in sorted(each.discards.items()):
+        yield "dropped", f"{count} ({_words(reason)})"
+    for error, count in sorted(each.send_errors.items()):
+        yield "not sent", f"{count} ({error})"
+    yield "changes", str(each.transitions)
+
+
+def _words(name: str) -> str:
+    return name.lower().replace("_", " ")
+
+
+def _ms(us: int) -> str:
+    return f"{us / 1000:g}"
+
+
+def _age(at: float) -> str:
+    seconds = max(0, int(time.time() - at))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}{seconds % size // (size // 60 if size > 60 else 1):02d}"
+    return f"{seconds}s"

@@ -1,0 +1,228 @@
+"""The Prometheus exposition, made from snapshots at the moment of the scrape.
+
+Nothing is counted here: the engine and the kernel count, this module gives their numbers names.
+Every name stands in docs/metrics.md. Times are in seconds, as Prometheus wants them.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot
+from dataplane.kernel import ConntrackUsage, PolicyCounter
+from vegd import __version__
+from vegd.control import ReconcileCounters
+from vegd.status import GatewayStatus
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SESSION = ("local", "peer")
+_POLICY = ("policy", "direction", "family")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one scrape shows."""
+
+    status: GatewayStatus
+    reconciles: ReconcileCounters
+    engine: EngineSnapshot | None
+    engine_restarts: int
+    policies: tuple[PolicyCounter, ...]
+    conntrack: ConntrackUsage | None
+
+
+class _ReadingCollector(Collector):
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _gateway(self._reading)
+        yield from _snat(self._reading)
+        if self._reading.engine is not None:
+            yield from _engine(self._reading.engine)
+            yield from _sessions(self._reading.engine.sessions)
+
+
+def exposition(reading: Reading) -> bytes:
+    """The text of ``/metrics``."""
+    registry = CollectorRegistry()
+    registry.register(_ReadingCollector(reading))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _gateway(reading: Reading) -> Iterator[Metric]:
+    status = reading.status
+    info = GaugeMetricFamily("vegd_build_info", "The version of vegd.", labels=["version"])
+    info.add_metric([__version__], 1)
+    yield info
+    yield _gauge("vegd_ready", "Whether the gateway is ready (1) or not (0).", status.is_ready)
+    yield _gauge(
+        "vegd_config_generation", "Generation of the configuration in force.", status.generation
+    )
+    yield _gauge(
+        "vegd_config_faults",
+        "Faults of a newer configuration that is therefore not in force.",
+        len(status.config_faults),
+    )
+    yield _gauge(
+        "vegd_dataplane_converged",
+        "Whether the kernel looks as the configuration says.",
+        status.dataplane == "converged",
+    )
+    yield CounterMetricFamily(
+        "vegd_dataplane_attempts",
+        "Looks at the kernel, each with the changes it found necessary.",
+        value=reading.reconciles.attempts,
+    )
+    yield CounterMetricFamily(
+        "vegd_dataplane_failed_attempts",
+        "Attempts that left something undone.",
+        value=reading.reconciles.failures,
+    )
+    operations = CounterMetricFamily(
+        "vegd_dataplane_operations",
+        "Changes made to the kernel, by kind of object.",
+        labels=["object"],
+    )
+    for kind, count in sorted(reading.reconciles.operations.items()):
+        operations.add_metric([kind], count)
+    yield operations
+    yield _gauge(
+        "vegd_bfd_engine_up", "Whether the BFD engine answers.", reading.engine is not None
+    )
+    yield CounterMetricFamily(
+        "vegd_bfd_engine_restarts",
+        "How often the agent had to start the BFD engine again.",
+        value=reading.engine_restarts,
+    )
+
+
+def _snat(reading: Reading) -> Iterator[Metric]:
+    packets = CounterMetricFamily(
+        "vegd_policy_packets", "Packets forwarded under an egress policy.", labels=_POLICY
+    )
+    octets = CounterMetricFamily(
+        "vegd_policy_bytes", "Bytes forwarded under an egress policy.", labels=_POLICY
+    )
+    for each in reading.policies:
+        labels = [each.policy, each.direction, f"ipv{each.family}"]
+        packets.add_metric(labels, each.packets)
+        octets.add_metric(labels, each.bytes)
+    yield packets
+    yield octets
+    if reading.conntrack is not None:
+        yield _gauge(
+            "vegd_conntrack_entries",
+            "Connections tracked in this network namespace.",
+            reading.conntrack.entries,
+        )
+        yield _gauge(
+            "vegd_conntrack_entries_limit",
+            "The most connections the kernel tracks here.",
+            reading.conntrack.maximum,
+        )
+
+
+def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
+    yield CounterMetricFamily(
+        "vegd_bfd_stalls",
+        "Wake-ups of the engine later than half the shortest interval.",
+        value=engine.stalls,
+    )
+    yield _histogram(
+        "vegd_bfd_transmit_lateness_seconds",
+        "How late periodic packets were sent.",
+        engine.transmit_lateness,
+    )
+    yield _histogram(
+        "vegd_bfd_detection_lateness_seconds",
+        "How late the expiry of a detection time was judged.",
+        engine.detection_lateness,
+    )
+    unclaimed = CounterMetricFamily(
+        "vegd_bfd_unclaimed_packets_dropped",
+        "Received packets dropped that belong to no session, by reason.",
+        labels=["reason"],
+    )
+    for reason, count in sorted(engine.discards.items()):
+        unclaimed.add_metric([reason], count)
+    yield unclaimed
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    bounds = [str(bound / 1_000_000) for bound in histogram.bounds_us] + ["+Inf"]
+    for bound, count in zip(bounds, histogram.counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return HistogramMetricFamily(
+        name, text, buckets=buckets, sum_value=histogram.sum_us / 1_000_000
+    )
+
+
+def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
+    gauges = {
+        "state": "State of the session: 0 AdminDown, 1 Down, 2 Init, 3 Up.",
+        "remote_state": "State that the peer has announced, numbered alike.",
+        "detection_time_seconds": "Silence after which the peer is given up, in use.",
+        "transmit_interval_seconds": "Interval between our packets before jitter, in use.",
+        "remote_transmit_interval_seconds": "Desired Min TX Interval of the peer.",
+        "remote_receive_interval_seconds": "Required Min RX Interval of the peer.",
+        "remote_detect_multiplier": "Detect Mult of the peer.",
+    }
+    counters = {
+        "transitions": "Changes of the session's state.",
+        "packets_received": "Control packets accepted.",
+        "packets_sent": "Control packets sent.",
+    }
+    families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
+        name: GaugeMetricFamily(f"vegd_bfd_session_{name}", text, labels=_SESSION)
+        for name, text in gauges.items()
+    }
+    families |= {
+        name: CounterMetricFamily(f"vegd_bfd_session_{name}", text, labels=_SESSION)
+        for name, text in counters.items()
+    }
+    dropped = CounterMetricFamily(
+        "vegd_bfd_session_packets_dropped",
+        "Control packets refused, by reason.",
+        labels=[*_SESSION, "reason"],
+    )
+    for each in sessions:
+        labels = [each.key.local, each.key.peer]
+        for name, value in _values(each).items():
+            families[name].add_metric(labels, value)
+        for reason, count in sorted(each.discards.items()):
+            dropped.add_metric([*labels, reason], count)
+    yield from families.values()
+    yield dropped
+
+
+def _values(session: SessionSnapshot) -> dict[str, float]:
+    return {
+        "state": session.state,
+        "remote_state": session.remote_state,
+        "detection_time_seconds": session.detection_time_us / 1_000_000,
+        "transmit_interval_seconds": session.tx_interval_us / 1_000_000,
+        "remote_transmit_interval_seconds": session.remote_desired_min_tx_us / 1_000_000,
+        "remote_receive_interval_seconds": session.remote_min_rx_us / 1_000_000,
+        "remote_detect_multiplier": session.remote_detect_mult,
+        "transitions": session.transitions,
+        "packets_received": session.rx_packets,
+        "packets_sent": session.tx_packets,
+    }

@@ -1,0 +1,108 @@
+"""The agent's end of the BFD engine: it is given the sessions, and asked how they are.
+
+The engine keeps what it was given while nobody is connected, so losing the connection is no event
+for the sessions. After each reconnection the whole set is given again; the engine leaves unchanged
+sessions untouched, so giving it twice costs nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from bfd.client import Client, ControlError
+from bfd.config import SessionConfig
+from bfd.snapshot import EngineSnapshot
+from vegd.backoff import Backoff
+from vegd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Sessions:
+    """Keeps the engine in step with what is wanted, and the newest snapshot at hand."""
+
+    def __init__(self, settings: Settings, on_change: Callable[[], None]) -> None:
+        self.snapshot: EngineSnapshot | None = None
+        """How the engine was when it last answered; None while it does not."""
+        self.refusal: str | None = None
+        """Why the engine refused what it was given."""
+        self._settings = settings
+        self._on_change = on_change
+        self._wanted: tuple[tuple[SessionConfig, ...], int] | None = None
+        self._given: tuple[tuple[SessionConfig, ...], int] | None = None
+        self._dirty = asyncio.Event()
+        self._client: Client | None = None
+
+    @property
+    def in_step(self) -> bool:
+        """Whether the engine is there and holds what is wanted."""
+        return self.snapshot is not None and self._given == self._wanted
+
+    def want(self, sessions: tuple[SessionConfig, ...], generation: int) -> None:
+        """This set, and no other session, from now on."""
+        self._wanted = (sessions, generation)
+        self._dirty.set()
+
+    async def refresh(self) -> EngineSnapshot | None:
+        """The engine as it is at this moment, or None if it does not answer."""
+        if self._client is not None:
+            try:
+                self.snapshot = await self._client.snapshot()
+            except (OSError, ControlError):
+                self.snapshot = None
+        return self.snapshot
+
+    async def drain(self) -> bool:
+        """Have AdminDown sent on every session; False if the engine cannot be asked."""
+        if self._client is None:
+            return False
+        try:
+            await self._client.drain()
+        except (OSError, ControlError) as exc:
+            log.error("the BFD engine cannot be drained: %s", exc)
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Stay connected, for ever."""
+        backoff = Backoff(first=0.05, most=2.0)
+        while True:
+            try:
+                async with Client(self._settings.engine_socket) as client:
+                    self._client = client
+                    backoff.reset()
+                    await self._serve(client)
+            except (OSError, ControlError) as exc:
+                if self.snapshot is not None:
+                    log.warning("the BFD engine is away: %s", exc)
+            finally:
+                self._client = self._given = self.snapshot = None
+            self._on_change()
+            await asyncio.sleep(backoff.wait_s())
+
+    async def _serve(self, client: Client) -> None:
+        while True:
+            self._dirty.clear()
+            before = self.in_step
+            if self._wanted is not None and self._wanted != self._given:
+                await self._give(client, *self._wanted)
+            self.snapshot = await client.snapshot()
+            if self.in_step != before:
+                self._on_change()
+            try:
+                async with asyncio.timeout(self._settings.engine_poll_s):
+                    await self._dirty.wait()
+            except TimeoutError:
+                pass
+
+    async def _give(
+        self, client: Client, sessions: tuple[SessionConfig, ...], generation: int
+    ) -> None:
+        try:
+            await client.configure(sessions, generation)
+        except ControlError as exc:
+            self.refusal = str(exc)
+            log.error("the BFD engine refuses the sessions: %s", exc)
+        else:
+            self.refusal = None
+        self._given = (sessions, generation)

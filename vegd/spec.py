@@ -1,0 +1,258 @@
+"""GatewaySpec: what a gateway should be, whatever it was read from, checked and frozen.
+
+The fields are those of the configuration file; their YAML names follow the VpcEgressGateway
+resource where it has them. `GatewaySpec.parse` turns a plain document into one, or raises a
+`SpecError` with every fault; `load` does so for a file. Inside the program nothing else is passed
+around. Times of BFD are in milliseconds here, as people write them; `vegd.compile` makes the
+microseconds of the engine. docs/configuration.md documents the fields; a test compares the two.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from vegd import spec_checks
+from vegd.document import Hint, Text, decode
+from vegd.faults import Fault, SpecError
+from vegd.texts import (
+    NAME_RULE,
+    Address,
+    InterfaceAddress,
+    Listen,
+    Network,
+    read_address,
+    read_interface_address,
+    read_interface_name,
+    read_listen,
+    read_name,
+    read_network,
+)
+from vegd.yamltext import parse_yaml
+
+__all__ = [
+    "Bfd",
+    "Drain",
+    "ExternalSide",
+    "Fault",
+    "GatewaySpec",
+    "Side",
+    "Listen",
+    "Macvlan",
+    "Metrics",
+    "Peer",
+    "Policy",
+    "SpecError",
+    "load",
+    "parse_bytes",
+    "read_bytes",
+]
+
+_MOST_BYTES = 4_000_000
+"""More than 10,000 policies need; keeps a wrong path such as a device from filling the memory."""
+
+_Name = Annotated[str, Text(read_name), Hint(f"write {NAME_RULE}, in quotes if it is a number")]
+_Millis = Annotated[int, Meta(ge=1, le=60_000), Hint("give 1 to 60000 (milliseconds)")]
+_Multiplier = Annotated[int, Meta(ge=1, le=255), Hint("give 1 to 255 (packets)")]
+_Ttl = Annotated[int, Meta(ge=1, le=255), Hint("give 1 to 255; 254 for a router of OVN")]
+_Truth = Annotated[bool, Hint("write true or false")]
+_Mtu = Annotated[int, Meta(ge=68, le=65_535), Hint("give 68 to 65535 (bytes)")]
+_EXAMPLE_GATEWAY = 'for example [192.168.0.1, "fd00::1"]'
+_Gateways = Annotated[
+    tuple[Annotated[Address, Text(read_address), Hint("write it as a text")], ...],
+    Meta(min_length=1),
+    Hint(f"list the next hop of each family, {_EXAMPLE_GATEWAY}"),
+]
+_Addresses = Annotated[
+    tuple[
+        Annotated[InterfaceAddress, Text(read_interface_address), Hint("write ADDRESS/LENGTH")], ...
+    ],
+    Meta(min_length=1),
+    Hint('list addresses, for example [192.168.0.2/24, "fd00::2/64"]'),
+]
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all parts of the specification have in common: frozen, compared by value."""
+
+
+class Side(_Section, frozen=True):
+    """The interface towards the VPC. Without `addresses` those it has are used, none is managed."""
+
+    interface: Annotated[
+        str, Text(read_interface_name), Hint("name the interface, for example eth0")
+    ]
+    addresses: _Addresses | None = None
+    gateways: _Gateways
+    mtu: _Mtu | None = None
+
+
+class Macvlan(_Section, frozen=True):
+    """An interface that the program creates on top of `parent`."""
+
+    parent: Annotated[
+        str, Text(read_interface_name), Hint("name the interface below, for example ext0")
+    ]
+    mode: Annotated[
+        Literal["bridge", "private", "vepa", "passthru"],
+        Hint("write bridge, private, vepa or passthru"),
+    ] = "bridge"
+
+
+class ExternalSide(Side, frozen=True):
+    """The interface towards the outside, handed in by a CNI or, with `macvlan`, created."""
+
+    macvlan: (
+        Annotated[Macvlan, Hint("write parent: INTERFACE below it, for example parent: ext0")]
+        | None
+    ) = None
+
+
+class Policy(_Section, frozen=True, rename="camel"):
+    """Sources that the gateway forwards, with or without SNAT."""
+
+    name: _Name
+    snat: _Truth = False
+    ip_blocks: Annotated[
+        tuple[Annotated[Network, Text(read_network), Hint("write ADDRESS/LENGTH")], ...],
+        Meta(min_length=1),
+        Hint('list the sources, for example [192.168.0.0/24, "fd00::/64"]'),
+    ]
+
+
+_TIMER_NAMES = {"min_tx": "minTX", "min_rx": "minRX", "min_ttl": "minTTL"}
+
+
+class Peer(_Section, frozen=True, rename=_TIMER_NAMES):
+    """One BFD peer; timers that are None are those of the section. `local` None: the first
+    internal address of the family."""
+
+    address: Annotated[
+        Address, Text(read_address), Hint("write the address of the router's BFD port")
+    ]
+    local: Annotated[Address, Text(read_address), Hint("write an internal address")] | None = None
+    min_tx: _Millis | None = None
+    min_rx: _Millis | None = None
+    multiplier: _Multiplier | None = None
+    min_ttl: _Ttl | None = None
+    passive: _Truth | None = None
+
+
+class Timers(NamedTuple):
+    """What holds for one peer; the intervals in milliseconds."""
+
+    min_tx: int
+    min_rx: int
+    multiplier: int
+    min_ttl: int
+    passive: bool
+
+
+class Bfd(_Section, frozen=True, rename=_TIMER_NAMES):
+    """BFD with the routers of the VPC; intervals in ms, defaults as in the resource."""
+
+    min_tx: _Millis = 1000
+    min_rx: _Millis = 1000
+    multiplier: _Multiplier = 3
+    min_ttl: _Ttl = 255
+    passive: _Truth = False
+    peers: Annotated[
+        tuple[Peer, ...],
+        Meta(min_length=1),
+        Hint("list the routers, each as {address: ADDRESS}, or remove bfd"),
+    ]
+
+    def timers_of(self, peer: Peer) -> Timers:
+        """The peer's own values, and the section's where it has none."""
+        return Timers(
+            min_tx=self.min_tx if peer.min_tx is None else peer.min_tx,
+            min_rx=self.min_rx if peer.min_rx is None else peer.min_rx,
+            multiplier=self.multiplier if peer.multiplier is None else peer.multiplier,
+            min_ttl=self.min_ttl if peer.min_ttl is None else peer.min_ttl,
+            passive=self.passive if peer.passive is None else peer.passive,
+        )
+
+
+class Drain(_Section, frozen=True, rename="camel"):
+    """How the gateway leaves: it forwards on for `forward_for` seconds after AdminDown."""
+
+    forward_for: Annotated[int, Meta(ge=0, le=3600), Hint("give 0 to 3600 (seconds)")] = 6
+
+
+class Metrics(_Section, frozen=True):
+    """Where /metrics, /livez and /readyz are served."""
+
+    listen: Annotated[
+        Listen, Text(read_listen), Hint("write HOST:PORT, for example 127.0.0.1:10669")
+    ] = Listen("", 10669)
+
+
+_Sub = Hint("write the fields of the section below it")
+
+
+class GatewaySpec(_Section, frozen=True):
+    """The whole specification of one gateway. `name` None: the host's name."""
+
+    name: _Name | None = None
+    internal: Annotated[Side, Hint("describe the VPC side: interface, gateways")]
+    external: Annotated[ExternalSide, Hint("describe the outside: interface, addresses, gateways")]
+    policies: Annotated[
+        tuple[Policy, ...], Hint("list policies, or write [] to forward nothing")
+    ] = ()
+    bfd: Annotated[Bfd, _Sub] | None = None
+    drain: Annotated[Drain, _Sub] = Drain()
+    metrics: Annotated[Metrics, _Sub] = Metrics()
+
+    @classmethod
+    def parse(cls, document: object) -> "GatewaySpec":
+        """The specification in a plain document (dicts, lists, scalars); SpecError otherwise."""
+        spec, faults = _parse(document)
+        if spec is None:
+            raise SpecError(faults)
+        return spec
+
+    def warnings(self) -> tuple[Fault, ...]:
+        """What is allowed and yet probably not meant."""
+        return spec_checks.warnings(self)
+
+
+def load(path: Path) -> GatewaySpec:
+    """The specification in the file; SpecError, also for a file that cannot be read."""
+    data, unreadable = read_bytes(path)
+    spec, faults = (None, unreadable) if data is None else parse_bytes(data)
+    if spec is None:
+        raise SpecError(faults, str(path))
+    return spec
+
+
+def read_bytes(path: Path) -> tuple[bytes | None, tuple[Fault, ...]]:
+    """The content of the file, or None and the reason as a fault."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        # ValueError: a path with a null byte.
+        reason = getattr(error, "strerror", None) or str(error)
+        problem = f"cannot be read: {reason}"
+        return None, (Fault("", "", problem, "check the path and its permissions"),)
+    if len(data) > _MOST_BYTES:
+        problem = f"is larger than {_MOST_BYTES:,} bytes"
+        return None, (Fault("", "", problem, "make sure that it is the configuration"),)
+    return data, ()
+
+
+def parse_bytes(data: bytes) -> tuple[GatewaySpec | None, tuple[Fault, ...]]:
+    """The specification in YAML text, and every fault; None if there is any."""
+    document, faults = parse_yaml(data)
+    if document is None:
+        return None, faults
+    spec, more = _parse(document)
+    # A key given twice was decoded once; both kinds of faults are worth knowing.
+    return (None if faults else spec), (*faults, *more)
+
+
+def _parse(document: object) -> tuple[GatewaySpec | None, tuple[Fault, ...]]:
+    draft = decode(GatewaySpec, document)
+    spec_checks.check(draft)
+    return (None if draft.faults else draft.value), tuple(draft.faults)

@@ -1,0 +1,245 @@
+"""What must hold between the fields of a specification, and what is odd though allowed.
+
+`check` adds a fault to the draft for everything that is wrong, and says nothing about what depends
+on a value that was faulted already. `warnings` looks at a specification that is sound. The reasons
+are those of the network: a gateway that takes in packets of a family that it cannot send on loses
+them silently (the resource's controller accepts that), a source with and without SNAT has no
+defined treatment, a detection time of minutes detects nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+from vegd.document import Draft
+from vegd.faults import Fault, Path, path_text
+from vegd.side_checks import (
+    SIDES,
+    SideName,
+    check_sides,
+    family,
+    not_a_host,
+    own_addresses,
+    side_of,
+    subnets,
+)
+from vegd.texts import Address, Network
+
+if TYPE_CHECKING:
+    from vegd.spec import GatewaySpec, Peer, Policy
+
+_LONGEST_DETECTION_MS = 600_000
+_OVN_DELAY_S = 5
+"""OVN may act on AdminDown this late, if it wrote any status to its database shortly before."""
+
+
+def check(draft: "Draft[GatewaySpec]") -> None:
+    """Add every fault that shows only when fields are seen together."""
+    check_sides(draft)
+    _check_policies(draft)
+    if draft.value.bfd is not None and draft.is_sound("bfd"):
+        _check_detection(draft)
+        _check_peers(draft)
+
+
+def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
+    """What is allowed and yet probably not meant."""
+    found = []
+    if not spec.policies:
+        problem = "no source is listed, so nothing is forwarded"
+        found.append(Fault("policies", "", problem, "list the sources to forward"))
+    if spec.bfd is None:
+        return tuple(found)
+    forward_for = spec.drain.forward_for
+    timers = [spec.bfd.timers_of(peer) for peer in spec.bfd.peers]
+    detection_ms = max(one.multiplier * one.min_tx for one in timers)
+    if forward_for <= _OVN_DELAY_S:
+        problem = (
+            f"is short: OVN may act on AdminDown up to {_OVN_DELAY_S} s late, "
+            "and packets that it sends after the end are lost"
+        )
+        remedy = f"give {_OVN_DELAY_S + 1} or more, unless the router is not OVN"
+        found.append(Fault("drain.forwardFor", str(forward_for), problem, remedy))
+    if forward_for * 1000 < detection_ms:
+        problem = f"is less than the {detection_ms / 1000:g} s in which a peer notices silence"
+        remedy = f"give {-(-detection_ms // 1000)} or more, or make BFD faster"
+        found.append(Fault("drain.forwardFor", str(forward_for), problem, remedy))
+    return tuple(found)
+
+
+def _check_policies(draft: "Draft[GatewaySpec]") -> None:
+    names: dict[str, str] = {}
+    blocks: dict[Network, tuple[str, bool | None]] = {}
+    outside = subnets(draft.value.external.addresses or ())
+    for path, policy in draft.entries(("policies",), draft.value.policies):
+        if draft.is_sound(*path, "name"):
+            if policy.name in names:
+                problem = f"is the name of {names[policy.name]} too"
+                draft.object_to((*path, "name"), policy.name, problem, "give each its own name")
+            names.setdefault(policy.name, path_text(path))
+        snat = policy.snat if draft.is_sound(*path, "snat") else None
+        _check_blocks(draft, path, policy, blocks, snat)
+        if snat:
+            _check_external_sources(draft, path, policy, outside)
+        _check_families(draft, path, policy, snat)
+
+
+def _check_blocks(
+    draft: "Draft[GatewaySpec]",
+    path: Path,
+    policy: "Policy",
+    seen: dict[Network, tuple[str, bool | None]],
+    snat: bool | None,  # noqa: FBT001  a fact about the policy, None when it is not known
+) -> None:
+    for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
+        first, first_snat = seen.setdefault(block, (path_text(where), snat))
+        if first == path_text(where):
+            continue
+        if snat is not None and first_snat is not None and snat is not first_snat:
+            problem = f"is given with SNAT and without, also as {first}"
+            draft.object_to(where, str(block), problem, "keep it in one of the policies")
+        else:
+            draft.object_to(where, str(block), f"is given twice, first as {first}", "remove one")
+
+
+def _check_external_sources(
+    draft: "Draft[GatewaySpec]", path: Path, policy: "Policy", outside: list[Network]
+) -> None:
+    for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
+        common = next((net for net in outside if net.overlaps(block)), None)
+        # Everything (0.0.0.0/0, ::/0) is a plain way to say "whoever comes from the VPC".
+        if common is not None and block.prefixlen > 0:
+            problem = f"overlaps the external network {common}, which is no source in the VPC"
+            draft.object_to(where, str(block), problem, "list networks of the VPC only")
+
+
+def _check_families(
+    draft: "Draft[GatewaySpec]",
+    path: Path,
+    policy: "Policy",
+    snat: bool | None,  # noqa: FBT001  as above
+) -> None:
+    told: set[int] = set()
+    for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
+        if block.version in told:
+            continue
+        told.add(block.version)
+        for side in SIDES:
+            # Without SNAT the packets keep their source and need the next hop only.
+            needs_address = side == "internal" or snat is True
+            lacking = _lacking(draft, side, block.version, needs_address=needs_address)
+            if lacking is not None:
+                problem = f"cannot be forwarded: there is no {lacking}"
+                remedy = f"add one, or remove the {family(block.version)} sources"
+                draft.object_to(where, str(block), problem, remedy)
+                break
+
+
+def _lacking(
+    draft: "Draft[GatewaySpec]", name: SideName, version: int, *, needs_address: bool
+) -> str | None:
+    """What of this family the configuration lacks on a side; None also when it is not known."""
+    side = side_of(draft, name)
+    if draft.is_whole(name, "gateways") and not _has(side.gateways, version):
+        return f"{name} {family(version)} gateway"
+    if not needs_address or side.addresses is None or not draft.is_whole(name, "addresses"):
+        return None
+    return None if _has(side.addresses, version) else f"{name} {family(version)} address"
+
+
+def _has(values: "tuple[Address, ...] | tuple[object, ...]", version: int) -> bool:
+    return any(getattr(value, "version", None) == version for value in values)
+
+
+def _check_detection(draft: "Draft[GatewaySpec]") -> None:
+    bfd = draft.value.bfd
+    assert bfd is not None  # noqa: S101  the caller asked; this tells the type checker
+    names = {"minTX": bfd.min_tx, "minRX": bfd.min_rx, "multiplier": bfd.multiplier}
+    sound = {name for name in names if draft.is_sound("bfd", name)}
+    if len(sound) == len(names):
+        _check_product(draft, ("bfd", "multiplier"), bfd.multiplier, bfd.min_tx, bfd.min_rx)
+    for path, peer in draft.entries(("bfd", "peers"), bfd.peers):
+        own = {"minTX": peer.min_tx, "minRX": peer.min_rx, "multiplier": peer.multiplier}
+        overridden = [name for name, value in own.items() if value is not None]
+        is_known = all(
+            draft.is_sound(*path, name) and (name in overridden or name in sound) for name in own
+        )
+        if overridden and is_known:
+            timers = bfd.timers_of(peer)
+            _check_product(
+                draft, (*path, overridden[-1]), timers.multiplier, timers.min_tx, timers.min_rx
+            )
+
+
+def _check_product(
+    draft: "Draft[GatewaySpec]", path: Path, multiplier: int, min_tx: int, min_rx: int
+) -> None:
+    """Our side of both detection times (RFC 5880 §6.8.4); the peer can only make them longer."""
+    slowest = max(min_tx, min_rx)
+    if multiplier * slowest > _LONGEST_DETECTION_MS:
+        seconds = multiplier * slowest / 1000
+        value = {"minTX": min_tx, "minRX": min_rx}.get(str(path[-1]), multiplier)
+        problem = f"makes a detection time of {seconds:g} s ({multiplier} x {slowest} ms)"
+        draft.object_to(path, value, problem, "keep the product within 600 s")
+
+
+def _check_peers(draft: "Draft[GatewaySpec]") -> None:
+    bfd = draft.value.bfd
+    assert bfd is not None  # noqa: S101  as above
+    own = own_addresses(draft.value)
+    seen: dict[tuple[Address, Address | None], str] = {}
+    for path, peer in draft.entries(("bfd", "peers"), bfd.peers):
+        if not draft.is_sound(*path, "address"):
+            continue
+        where = (*path, "address")
+        if (why := not_a_host(peer.address)) is not None:
+            draft.complain(where, str(peer.address), why, "write the router's BFD address")
+            continue
+        if peer.address.version == 6 and peer.address.is_link_local:
+            remedy = "write a global or unique local address of the router"
+            draft.complain(where, str(peer.address), "is a link-local address", remedy)
+            continue
+        if peer.address in own:
+            problem = "is an address of the gateway itself"
+            draft.object_to(where, str(peer.address), problem, "write the router's BFD address")
+        elif (lacking := _lacking_for_peer(draft, peer.address)) is not None:
+            problem = f"cannot be reached: there is no {lacking}"
+            draft.object_to(where, str(peer.address), problem, "add one, or remove the peer")
+        if draft.is_sound(*path, "local"):
+            _check_local(draft, path, peer)
+            pair = (peer.address, peer.local or _first_local(draft, peer.address.version))
+            if pair in seen:
+                problem = f"is given twice, first as {seen[pair]}"
+                draft.object_to(where, str(peer.address), problem, "remove one of them")
+            seen.setdefault(pair, path_text(where))
+
+
+def _first_local(draft: "Draft[GatewaySpec]", version: int) -> Address | None:
+    """The local address of a peer that names none; None when that is not known."""
+    addresses = draft.value.internal.addresses or ()
+    if not draft.is_whole("internal", "addresses"):
+        return None
+    return next((one.ip for one in addresses if one.version == version), None)
+
+
+def _lacking_for_peer(draft: "Draft[GatewaySpec]", peer: Address) -> str | None:
+    addresses = draft.value.internal.addresses
+    knows_all = draft.is_whole("internal", "addresses")
+    if addresses is not None and knows_all and not _has(addresses, peer.version):
+        return f"internal {family(peer.version)} address"
+    is_on_link = any(peer in net for net in subnets(addresses or ()))
+    if is_on_link or addresses is None or not knows_all:
+        return None
+    return _lacking(draft, "internal", peer.version, needs_address=False)
+
+
+def _check_local(draft: "Draft[GatewaySpec]", path: Path, peer: "Peer") -> None:
+    if peer.local is None:
+        return
+    where, text = (*path, "local"), str(peer.local)
+    addresses = draft.value.internal.addresses
+    if peer.local.version != peer.address.version:
+        problem = f"is of another family than the peer {peer.address}"
+        draft.object_to(where, text, problem, "give both of one family, or leave local out")
+    elif addresses is not None and draft.is_whole("internal", "addresses"):
+        if peer.local not in [one.ip for one in addresses]:
+            remedy = "list it in internal.addresses, or leave local out"
+            draft.object_to(where, text, "is not an internal address", remedy)

@@ -1,0 +1,152 @@
+"""The gateway's status: one value, folded from what the parts last reported. Pure.
+
+The same value is shown by ``vegd status``, decides ``/readyz`` and is what a controller will be
+told; the fields are the JSON that the control socket gives.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from bfd.fsm import State
+from bfd.snapshot import EngineSnapshot
+from dataplane.kernel import ConntrackUsage
+from vegd.control import Convergence, Phase
+from vegd.gate import Gate
+from vegd.sources.file import SpecSnapshot
+
+
+class GatewayState(StrEnum):
+    """The gateway in one word."""
+
+    STARTING = "starting"
+    WAITING = "waiting"
+    DEGRADED = "degraded"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class SessionLine(msgspec.Struct, frozen=True):
+    """One BFD session in short; `vegd sessions` knows more."""
+
+    local: str
+    peer: str
+    state: str
+    reason: str | None
+
+
+class EngineLine(msgspec.Struct, frozen=True):
+    """The BFD engine's process."""
+
+    pid: int
+    generation: int
+    scheduling: str
+    stalls: int
+
+
+class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """Everything that matters at 3 a.m., in one object."""
+
+    name: str
+    state: GatewayState
+    reasons: tuple[str, ...]
+    """Why it is not ready, or what is not as it should be."""
+    notes: tuple[str, ...]
+    """Worth knowing, no fault: what a family plan leaves out, warnings of the configuration."""
+    config: str
+    generation: int
+    """Of the specification in force."""
+    config_faults: tuple[str, ...]
+    """Faults of a newer version of the file, which is therefore not in force."""
+    gate: str
+    dataplane: str
+    engine: EngineLine | None
+    sessions: tuple[SessionLine, ...]
+    conntrack_entries: int | None
+    conntrack_maximum: int | None
+
+    @property
+    def is_ready(self) -> bool:
+        """What `/readyz` answers: the dataplane stands and the engine holds its sessions.
+
+        Whether the peers answer does not enter: the router decides by its own BFD whom it uses.
+        """
+        return self.state is GatewayState.READY
+
+
+def fold(
+    snapshot: SpecSnapshot,
+    convergence: Convergence,
+    gate: Gate,
+    engine: EngineSnapshot | None,
+    engine_reasons: tuple[str, ...],
+    conntrack: ConntrackUsage | None,
+) -> GatewayStatus:
+    """The status. `engine_reasons` say why the engine is not in step, empty if it is."""
+    faults = tuple(str(fault) for fault in snapshot.faults)
+    reasons = convergence.reasons + engine_reasons
+    if faults:
+        reasons += ("the configuration file has faults; the last good version is in force",)
+    return GatewayStatus(
+        name=snapshot.spec.name if snapshot.spec else "",
+        state=_state(convergence, gate, engine_reasons),
+        reasons=reasons,
+        notes=(convergence.intent.notes if convergence.intent else ())
+        + tuple(str(warning) for warning in snapshot.warnings),
+        config=str(snapshot.path),
+        generation=snapshot.generation,
+        config_faults=faults,
+        gate=gate.value,
+        dataplane=convergence.phase.value,
+        engine=_engine(engine),
+        sessions=_sessions(engine),
+        conntrack_entries=conntrack.entries if conntrack else None,
+        conntrack_maximum=conntrack.maximum if conntrack else None,
+    )
+
+
+def _state(
+    convergence: Convergence, gate: Gate, engine_reasons: tuple[str, ...]
+) -> GatewayState:
+    if gate is Gate.DRAINING:
+        return GatewayState.DRAINING
+    match convergence.phase:
+        case Phase.STARTING:
+            return GatewayState.STARTING
+        case Phase.WAITING:
+            return GatewayState.WAITING
+        case Phase.FAILED:
+            return GatewayState.DEGRADED
+        case Phase.CONVERGED:
+            return GatewayState.DEGRADED if engine_reasons else GatewayState.READY
+
+
+def _engine(engine: EngineSnapshot | None) -> EngineLine | None:
+    if engine is None:
+        return None
+    return EngineLine(engine.pid, engine.generation, engine.scheduling, engine.stalls)
+
+
+def _sessions(engine: EngineSnapshot | None) -> tuple[SessionLine, ...]:
+    return tuple(
+        SessionLine(
+            each.key.local,
+            each.key.peer,
+            state_name(each.state),
+            each.last_change.reason if each.last_change else None,
+        )
+        for each in (engine.sessions if engine else ())
+    )
+
+
+_STATE_NAMES = {
+    State.ADMIN_DOWN: "AdminDown",
+    State.DOWN: "Down",
+    State.INIT: "Init",
+    State.UP: "Up",
+}
+
+
+def state_name(state: State) -> str:
+    """The state as the RFC writes it."""
+    return _STATE_NAMES[state]
