@@ -317,7 +317,7 @@ class Session:
         )
         self._sent_us = now_us
         self._body_sent = self._body
-        self._transmit_due_us = timing.opens_us(self._planned_us, now_us, interval_us)
+        self._transmit_due_us = timing.leaves_us(self._planned_us, now_us, interval_us, mult)
         self._set_due()
         return actions
 
@@ -433,8 +433,11 @@ class Session:
             if self._planned_us == NEVER_US:
                 gap_us = timing.gap_us(self.tx_interval_us, self.config.detect_mult, self._draw())
                 self._planned_us = max(now_us, self._sent_us + gap_us)
-            self._transmit_due_us = timing.opens_us(
-                self._planned_us, self._sent_us, self.tx_interval_us
+            self._transmit_due_us = timing.leaves_us(
+                self._planned_us,
+                self._sent_us,
+                self.tx_interval_us,
+                self.config.detect_mult,
             )
         self._detection_due_us = NEVER_US
         if self.heard_us is not None and self.remote_discr != 0:

@@ -11,6 +11,7 @@ SLOW_TX_US = 1_000_000
 """The fastest Desired Min TX that a session may have while it is not Up (§6.8.3)."""
 
 _WAKE_EARLY_US = 1_000
+_LONGEST_TICK_US = 4_096
 
 
 def transmit_interval_us(desired_min_tx_us: int, remote_min_rx_us: int) -> int:
@@ -60,13 +61,27 @@ def next_planned_us(
     return min(max(planned, low), high)
 
 
-def opens_us(planned_us: int, sent_us: int, interval_us: int) -> int:
-    """From when on a packet planned for `planned_us` may leave.
+def tick_us(interval_us: int) -> int:
+    """The tick on which packets of this interval leave: a power of two, 4 % of it or less.
 
-    The event loop wakes up to a millisecond late. Waking for the packet that much too early makes
-    the planned time the latest and not the earliest, which keeps the distance within 100 %; it
-    also lets packets planned within the same millisecond share a wake-up. Never nearer to the last
-    packet than 75 %.
+    Waking up costs more than sending. Sessions that wait for the next tick of the same clock share
+    a wake-up, and the ticks of faster sessions fall together with those of slower ones.
     """
-    early = planned_us - min(_WAKE_EARLY_US, interval_us // 10)
-    return max(early, min(planned_us, sent_us + shortest_gap_us(interval_us)))
+    return 1 << (min(interval_us // 24, _LONGEST_TICK_US).bit_length() - 1) if interval_us else 1
+
+
+def leaves_us(planned_us: int, sent_us: int, interval_us: int, detect_mult: int) -> int:
+    """When a packet planned for `planned_us` leaves: on a tick before that, if jitter allows.
+
+    The event loop wakes up to a millisecond late; leaving that much before the planned time keeps
+    the distance within 100 %. Never nearer to the last packet than 75 %.
+    """
+    early_us = min(_WAKE_EARLY_US, interval_us // 10)
+    tick = tick_us(interval_us)
+    leaves = (planned_us - early_us) // tick * tick
+    low = sent_us + shortest_gap_us(interval_us)
+    if leaves < low:
+        leaves = -(-low // tick) * tick
+        if leaves > sent_us + longest_gap_us(interval_us, detect_mult) - early_us:
+            return low
+    return leaves

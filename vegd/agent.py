@@ -1,12 +1,12 @@
 """The composition root of the node side: what runs, in which order it starts and how it ends.
 
-Start: lock, kernel, engine, sockets, then the loops. Nothing of the kernel is touched before all of
+Start: lock, kernel, sockets, engine, then the loops. Nothing of the kernel is touched before all of
 that is there, so a daemon that cannot run leaves the machine as it found it. The loops share no
 state but the last outcome of each: specification, convergence, engine snapshot.
 
 End of `vegd run` (SIGTERM, Ctrl-C): AdminDown to all peers, while the kernel and the reconciler go
 on for the drain time; then exit, with the dataplane left as it is, so that packets in flight still
-find their way. End of `vegd agent`: at once; the engine, which is somebody else's, keeps the sessions.
+find their way. End of `vegd agent`: at once; the engine, which is not its child, keeps on.
 """
 
 import asyncio
@@ -71,8 +71,13 @@ class Agent:
         async with (
             serve_tcp(pages, listen.host, listen.port),
             serve_control(pages, self._settings.agent_socket),
-            asyncio.TaskGroup() as tasks,
         ):
+            if self._supervisor is not None:
+                await self._supervisor.start()
+            await self._work()
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(self._follow_source(), name="source"),
                 tasks.create_task(self._follow_kernel(), name="kernel"),
@@ -166,9 +171,9 @@ class Agent:
             log.error("%s: %s", snapshot.path, fault)
         for warning in snapshot.warnings:
             log.warning("%s: %s", snapshot.path, warning)
-        if snapshot.spec is not None and self._snapshot.spec is not None:
-            if snapshot.spec.metrics != self._snapshot.spec.metrics:
-                log.warning("metrics.listen has changed; the new address is used after a restart")
+        before, after = self._snapshot.spec, snapshot.spec
+        if before is not None and after is not None and before.metrics != after.metrics:
+            log.warning("metrics.listen has changed; the new address is used after a restart")
         if snapshot.generation != self._snapshot.generation:
             log.info("configuration generation %d is in force", snapshot.generation)
         self._snapshot = snapshot
@@ -207,7 +212,8 @@ class Agent:
 def _longest_detection_s(engine: EngineSnapshot | None) -> float:
     """How long the engine may take to drain: the slowest peer's detection time, in seconds."""
     detection_us = [
-        each.config.detect_mult * each.tx_interval_us for each in (engine.sessions if engine else ())
+        each.config.detect_mult * each.tx_interval_us
+        for each in (engine.sessions if engine else ())
     ]
     return max(detection_us, default=0) / 1_000_000
 
@@ -230,7 +236,4 @@ async def run_agent(settings: Settings, *, with_engine: bool) -> None:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(kernel.aclose)
             supervisor = Supervisor(settings) if with_engine else None
-            if supervisor is not None:
-                await supervisor.start()
-                stack.push_async_callback(supervisor.end_if_unused)
             await Agent(settings, kernel, source, first, supervisor).run()

@@ -4,7 +4,7 @@ import random
 
 
 class Backoff:
-    """Waiting times in seconds: `first`, doubled up to `most`, each shortened by up to a quarter."""
+    """Waiting times in seconds: `first`, doubled up to `most`, each up to a quarter shorter."""
 
     def __init__(self, first: float, most: float, rng: random.Random | None = None) -> None:
         self._first = first

@@ -125,7 +125,9 @@ class Reconciler:
                 return await self._converge(snapshot)
         except (DataplaneError, TimeoutError, OSError) as exc:
             self.counters.failures += 1
-            reason = str(exc) or f"the kernel did not answer in {self._settings.attempt_timeout_s} s"
+            reason = (
+                str(exc) or f"the kernel did not answer in {self._settings.attempt_timeout_s} s"
+            )
             # Nothing is known of the kernel now; what stood before most likely still stands.
             before = self.convergence
             return Convergence(

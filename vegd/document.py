@@ -151,12 +151,16 @@ class _Decoder:
             value = {}
         is_silent = not self._draft.is_sound(*path)
         fields = msgspec.structs.fields(kind)
+        misspelt = self._unknown(path, value, [info.encode_name for info in fields])
         decoded: dict[str, object] = {}
         for info in fields:
             there = (*path, info.encode_name)
             about = _field(info.type)
             if info.encode_name in value:
                 result = self.value(about, value[info.encode_name], there)
+            elif info.encode_name in misspelt:
+                self._draft.broken.add(there)
+                result = _FAULTY
             elif info.required:
                 if not is_silent:
                     self._draft.complain_of_field(there, "is missing", about.hint)
@@ -167,11 +171,25 @@ class _Decoder:
                 decoded[info.name] = result
             elif info.required:
                 decoded[info.name] = _stand_in(about)
-        known = [info.encode_name for info in fields]
-        for name in value:
-            if name not in known:
-                self._unknown(path, name, known)
         return kind(**decoded)
+
+    def _unknown(
+        self, path: Path, value: dict[object, object], known: Sequence[str]
+    ) -> frozenset[str]:
+        """Complain of the fields that do not exist; the result is what they seem to mean."""
+        plain = {_letters(each): each for each in known}
+        meant = set()
+        for name in value:
+            if name in known:
+                continue
+            text = name if isinstance(name, str) else shown(name)
+            close = difflib.get_close_matches(_letters(text), plain, n=1)
+            remedy = f"the fields here are {', '.join(known)}"
+            if close:
+                meant.add(plain[close[0]])
+                remedy = f"did you mean {plain[close[0]]}?"
+            self._draft.complain_of_field((*path, text), "is not a known field", remedy)
+        return frozenset(meant)
 
     def value(self, about: _Field, value: object, path: Path) -> object:
         if value is None:
@@ -224,14 +242,6 @@ class _Decoder:
             return _FAULTY
         return result
 
-    def _unknown(self, path: Path, name: object, known: Sequence[str]) -> None:
-        text = name if isinstance(name, str) else shown(name)
-        by_lower_case = {each.lower().replace("_", ""): each for each in known}
-        plain = text.lower().replace("_", "").replace("-", "")
-        close = difflib.get_close_matches(plain[:60], by_lower_case, n=1)
-        remedy = f"did you mean {by_lower_case[close[0]]}?" if close else _one_of(known)
-        self._draft.complain_of_field((*path, text), "is not a known field", remedy)
-
 
 def _mismatch(kind: object) -> str:
     if kind is int:
@@ -239,8 +249,9 @@ def _mismatch(kind: object) -> str:
     return "is neither true nor false" if kind is bool else "is not one of the possible words"
 
 
-def _one_of(known: Sequence[str]) -> str:
-    return f"the fields here are {', '.join(known)}" if known else "remove it"
+def _letters(name: str) -> str:
+    """What remains of a field's name for comparison: forwardFor, forward_for, forward-for."""
+    return name[:60].lower().replace("_", "").replace("-", "")
 
 
 def _fields_wanted(kind: type[msgspec.Struct]) -> str:

@@ -32,7 +32,7 @@ class Settings:
     debounce_s: float = 0.02
     """Notifications that come in one burst are answered by one look at the kernel."""
     resync_s: float = 30.0
-    """The kernel is looked at this often even if it says nothing: a lost notification costs no more."""
+    """The kernel is looked at this often even if it says nothing; a notification may be lost."""
     attempt_timeout_s: float = 15.0
     """One convergence that takes longer is given up and tried again."""
     engine_poll_s: float = 1.0

@@ -7,11 +7,11 @@ check that looks for the absence of one is made only when the whole list is soun
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
-from vegd.document import Draft
-from vegd.faults import path_text
+from vegd.faults import Path, path_text
 from vegd.texts import Address, InterfaceAddress, Network
 
 if TYPE_CHECKING:
+    from vegd.document import Draft
     from vegd.spec import GatewaySpec, Side
 
 SideName = Literal["internal", "external"]
@@ -81,19 +81,19 @@ def names_its_subnet(address: Address, network: Network) -> str | None:
 
 def _check_interfaces(draft: "Draft[GatewaySpec]") -> None:
     internal, external = draft.value.internal, draft.value.external
-    if draft.is_sound("internal", "interface") and draft.is_sound("external", "interface"):
-        if internal.interface == external.interface:
-            path = ("external", "interface")
-            problem = "is the internal interface too"
-            draft.object_to(path, external.interface, problem, "name two different interfaces")
+    path: Path = ("external", "interface")
+    are_known = draft.is_sound("internal", "interface") and draft.is_sound(*path)
+    if are_known and internal.interface == external.interface:
+        problem = "is the internal interface too"
+        draft.object_to(path, external.interface, problem, "name two different interfaces")
     macvlan = external.macvlan
     if macvlan is None or not draft.is_sound("external", "macvlan"):
         return
     path = ("external", "macvlan", "parent")
-    if draft.is_sound(*path) and draft.is_sound("external", "interface"):
-        if macvlan.parent == external.interface:
-            remedy = "name the interface below it, which exists already"
-            draft.object_to(path, macvlan.parent, "is the external interface itself", remedy)
+    are_known = draft.is_sound(*path) and draft.is_sound("external", "interface")
+    if are_known and macvlan.parent == external.interface:
+        remedy = "name the interface below it, which exists already"
+        draft.object_to(path, macvlan.parent, "is the external interface itself", remedy)
     if external.addresses is None and draft.is_sound("external", "addresses"):
         remedy = "list its addresses, for nobody else gives any to an interface that vegd creates"
         draft.complain_of_field(("external", "addresses"), "is missing beside macvlan", remedy)

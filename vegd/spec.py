@@ -10,8 +10,7 @@ microseconds of the engine. docs/configuration.md documents the fields; a test c
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from vegd import spec_checks
 from vegd.document import Hint, Text, decode
@@ -37,12 +36,12 @@ __all__ = [
     "ExternalSide",
     "Fault",
     "GatewaySpec",
-    "Side",
     "Listen",
     "Macvlan",
     "Metrics",
     "Peer",
     "Policy",
+    "Side",
     "SpecError",
     "load",
     "parse_bytes",
@@ -73,11 +72,7 @@ _Addresses = Annotated[
 ]
 
 
-class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all parts of the specification have in common: frozen, compared by value."""
-
-
-class Side(_Section, frozen=True):
+class Side(Struct, frozen=True, kw_only=True):
     """The interface towards the VPC. Without `addresses` those it has are used, none is managed."""
 
     interface: Annotated[
@@ -88,7 +83,7 @@ class Side(_Section, frozen=True):
     mtu: _Mtu | None = None
 
 
-class Macvlan(_Section, frozen=True):
+class Macvlan(Struct, frozen=True, kw_only=True):
     """An interface that the program creates on top of `parent`."""
 
     parent: Annotated[
@@ -100,7 +95,7 @@ class Macvlan(_Section, frozen=True):
     ] = "bridge"
 
 
-class ExternalSide(Side, frozen=True):
+class ExternalSide(Side, frozen=True, kw_only=True):
     """The interface towards the outside, handed in by a CNI or, with `macvlan`, created."""
 
     macvlan: (
@@ -109,7 +104,7 @@ class ExternalSide(Side, frozen=True):
     ) = None
 
 
-class Policy(_Section, frozen=True, rename="camel"):
+class Policy(Struct, frozen=True, kw_only=True, rename="camel"):
     """Sources that the gateway forwards, with or without SNAT."""
 
     name: _Name
@@ -124,7 +119,7 @@ class Policy(_Section, frozen=True, rename="camel"):
 _TIMER_NAMES = {"min_tx": "minTX", "min_rx": "minRX", "min_ttl": "minTTL"}
 
 
-class Peer(_Section, frozen=True, rename=_TIMER_NAMES):
+class Peer(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     """One BFD peer; timers that are None are those of the section. `local` None: the first
     internal address of the family."""
 
@@ -149,7 +144,7 @@ class Timers(NamedTuple):
     passive: bool
 
 
-class Bfd(_Section, frozen=True, rename=_TIMER_NAMES):
+class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     """BFD with the routers of the VPC; intervals in ms, defaults as in the resource."""
 
     min_tx: _Millis = 1000
@@ -174,13 +169,13 @@ class Bfd(_Section, frozen=True, rename=_TIMER_NAMES):
         )
 
 
-class Drain(_Section, frozen=True, rename="camel"):
+class Drain(Struct, frozen=True, kw_only=True, rename="camel"):
     """How the gateway leaves: it forwards on for `forward_for` seconds after AdminDown."""
 
     forward_for: Annotated[int, Meta(ge=0, le=3600), Hint("give 0 to 3600 (seconds)")] = 6
 
 
-class Metrics(_Section, frozen=True):
+class Metrics(Struct, frozen=True, kw_only=True):
     """Where /metrics, /livez and /readyz are served."""
 
     listen: Annotated[
@@ -191,7 +186,7 @@ class Metrics(_Section, frozen=True):
 _Sub = Hint("write the fields of the section below it")
 
 
-class GatewaySpec(_Section, frozen=True):
+class GatewaySpec(Struct, frozen=True, kw_only=True):
     """The whole specification of one gateway. `name` None: the host's name."""
 
     name: _Name | None = None

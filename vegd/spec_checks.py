@@ -9,7 +9,6 @@ defined treatment, a detection time of minutes detects nothing.
 
 from typing import TYPE_CHECKING
 
-from vegd.document import Draft
 from vegd.faults import Fault, Path, path_text
 from vegd.side_checks import (
     SIDES,
@@ -24,7 +23,8 @@ from vegd.side_checks import (
 from vegd.texts import Address, Network
 
 if TYPE_CHECKING:
-    from vegd.spec import GatewaySpec, Peer, Policy
+    from vegd.document import Draft
+    from vegd.spec import Bfd, GatewaySpec, Peer, Policy
 
 _LONGEST_DETECTION_MS = 600_000
 _OVN_DELAY_S = 5
@@ -35,9 +35,10 @@ def check(draft: "Draft[GatewaySpec]") -> None:
     """Add every fault that shows only when fields are seen together."""
     check_sides(draft)
     _check_policies(draft)
-    if draft.value.bfd is not None and draft.is_sound("bfd"):
-        _check_detection(draft)
-        _check_peers(draft)
+    bfd = draft.value.bfd
+    if bfd is not None and draft.is_sound("bfd"):
+        _check_detection(draft, bfd)
+        _check_peers(draft, bfd)
 
 
 def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
@@ -87,7 +88,7 @@ def _check_blocks(
     path: Path,
     policy: "Policy",
     seen: dict[Network, tuple[str, bool | None]],
-    snat: bool | None,  # noqa: FBT001  a fact about the policy, None when it is not known
+    snat: bool | None,
 ) -> None:
     for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
         first, first_snat = seen.setdefault(block, (path_text(where), snat))
@@ -115,7 +116,7 @@ def _check_families(
     draft: "Draft[GatewaySpec]",
     path: Path,
     policy: "Policy",
-    snat: bool | None,  # noqa: FBT001  as above
+    snat: bool | None,
 ) -> None:
     told: set[int] = set()
     for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
@@ -149,9 +150,7 @@ def _has(values: "tuple[Address, ...] | tuple[object, ...]", version: int) -> bo
     return any(getattr(value, "version", None) == version for value in values)
 
 
-def _check_detection(draft: "Draft[GatewaySpec]") -> None:
-    bfd = draft.value.bfd
-    assert bfd is not None  # noqa: S101  the caller asked; this tells the type checker
+def _check_detection(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:
     names = {"minTX": bfd.min_tx, "minRX": bfd.min_rx, "multiplier": bfd.multiplier}
     sound = {name for name in names if draft.is_sound("bfd", name)}
     if len(sound) == len(names):
@@ -181,9 +180,7 @@ def _check_product(
         draft.object_to(path, value, problem, "keep the product within 600 s")
 
 
-def _check_peers(draft: "Draft[GatewaySpec]") -> None:
-    bfd = draft.value.bfd
-    assert bfd is not None  # noqa: S101  as above
+def _check_peers(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:
     own = own_addresses(draft.value)
     seen: dict[tuple[Address, Address | None], str] = {}
     for path, peer in draft.entries(("bfd", "peers"), bfd.peers):
@@ -239,7 +236,9 @@ def _check_local(draft: "Draft[GatewaySpec]", path: Path, peer: "Peer") -> None:
     if peer.local.version != peer.address.version:
         problem = f"is of another family than the peer {peer.address}"
         draft.object_to(where, text, problem, "give both of one family, or leave local out")
-    elif addresses is not None and draft.is_whole("internal", "addresses"):
-        if peer.local not in [one.ip for one in addresses]:
-            remedy = "list it in internal.addresses, or leave local out"
-            draft.object_to(where, text, "is not an internal address", remedy)
+        return
+    if addresses is None or not draft.is_whole("internal", "addresses"):
+        return
+    if peer.local not in [one.ip for one in addresses]:
+        remedy = "list it in internal.addresses, or leave local out"
+        draft.object_to(where, text, "is not an internal address", remedy)

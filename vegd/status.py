@@ -105,9 +105,7 @@ def fold(
     )
 
 
-def _state(
-    convergence: Convergence, gate: Gate, engine_reasons: tuple[str, ...]
-) -> GatewayState:
+def _state(convergence: Convergence, gate: Gate, engine_reasons: tuple[str, ...]) -> GatewayState:
     if gate is Gate.DRAINING:
         return GatewayState.DRAINING
     match convergence.phase:

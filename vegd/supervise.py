@@ -52,7 +52,9 @@ class Supervisor:
         if child.returncode is None:
             child.kill()
             raise EngineError(f"the BFD engine did not answer within {_START_S:.0f} s")
-        raise EngineError(f"the BFD engine ended with status {child.returncode}; its reason is above")
+        raise EngineError(
+            f"the BFD engine ended with status {child.returncode}; its reason is above"
+        )
 
     async def run(self) -> None:
         """Keep the engine running, for ever; each end of it is logged as an error."""
@@ -88,7 +90,8 @@ class Supervisor:
         if self._child is not None:
             await self._child.wait()
             return
-        while await self._answers():
+        # An engine that was adopted is nobody's child here; it can only be asked.
+        while await self._answers():  # noqa: ASYNC110
             await asyncio.sleep(self._settings.engine_poll_s)
 
     async def _spawn(self) -> asyncio.subprocess.Process:

@@ -14,6 +14,6 @@ def main() -> None:
         from bfd.service import main as serve  # noqa: PLC0415 - the engine stays light
 
         raise SystemExit(serve(sys.argv[2:]))
-    from vegd.cli.app import run  # noqa: PLC0415 - and so does its start
+    from vegd.cli.app import run_command_line  # noqa: PLC0415 - and so does its start
 
-    run()
+    run_command_line()

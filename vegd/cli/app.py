@@ -1,50 +1,25 @@
 """The command line as a whole: which commands there are, and how errors reach the user.
 
-Commands are named here with the module that defines them; the module is imported when the command,
-or the overview of all of them, is asked for.
+Importing this module is cheap: each command imports what it needs when it runs.
 """
 
-import importlib
 import sys
 from typing import Annotated
 
-import click
 import typer
-from typer.core import TyperGroup
-from typer.main import get_command, get_group
 
 from vegd import __version__
+from vegd.cli import agent, bfd, check, lab, plan, run, sessions, status
 from vegd.errors import VegdError
 
-_COMMANDS = ("run", "agent", "bfd", "check", "plan", "status", "sessions", "lab")
-
-
-class LazyGroup(TyperGroup):
-    """Finds a command in ``vegd.cli.NAME``, attribute ``app``."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them, in the order a newcomer meets them."""
-        return [*_COMMANDS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported now; None if there is none of that name."""
-        if cmd_name not in _COMMANDS:
-            return None
-        app: typer.Typer = importlib.import_module(f"vegd.cli.{cmd_name}").app
-        command = get_group(app) if app.registered_callback else get_command(app)
-        command.name = cmd_name
-        return command
-
-
 app = typer.Typer(
-    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the value
+def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"vegd {__version__}")
         raise typer.Exit
@@ -63,7 +38,17 @@ def vegd(
     """
 
 
-def run() -> None:
+app.command()(run.run)
+app.command()(agent.agent)
+app.command(add_help_option=False, context_settings=bfd.PASS_ON)(bfd.bfd)
+app.command()(check.check)
+app.command()(plan.plan)
+app.command()(status.status)
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(lab.app, name="lab")
+
+
+def run_command_line() -> None:
     """Run the command line; an expected error is one line on standard error."""
     try:
         app(prog_name="vegd")

@@ -2,15 +2,12 @@
 
 import typer
 
-from bfd.service import main
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""The engine reads its own arguments."""
 
-app = typer.Typer()
 
-
-@app.command(
-    add_help_option=False,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)
 def bfd(context: typer.Context) -> None:
     """Run the BFD engine alone: standard library only, a process of its own."""
+    from bfd.service import main  # noqa: PLC0415 - --help stays quick
+
     raise typer.Exit(main(context.args))

@@ -8,10 +8,7 @@ import typer
 from vegd.cli.options import AsJson, Config
 from vegd.errors import Unreachable
 
-app = typer.Typer()
 
-
-@app.command()
 def plan(config: Config = Path("/etc/vegd/gateway.yaml"), as_json: AsJson = False) -> None:
     """Print what would change in the kernel, and change nothing.
 

@@ -2,14 +2,9 @@
 
 from pathlib import Path
 
-import typer
-
 from vegd.cli.options import RUNTIME_DIR, Config, LogFormat, LogLevel, RuntimeDir
 
-app = typer.Typer()
 
-
-@app.command()
 def run(
     config: Config = Path("/etc/vegd/gateway.yaml"),
     runtime_dir: RuntimeDir = RUNTIME_DIR,

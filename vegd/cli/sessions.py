@@ -12,7 +12,7 @@ import typer
 
 from bfd.client import Client, ControlError
 from bfd.fsm import State
-from bfd.snapshot import EngineSnapshot, SessionSnapshot
+from bfd.snapshot import EngineSnapshot, SessionSnapshot, StateChange
 from vegd.cli.options import RUNTIME_DIR, AsJson, RuntimeDir, show, table
 from vegd.errors import Unreachable, VegdError
 from vegd.status import state_name
@@ -35,14 +35,16 @@ def sessions(
     if as_json:
         typer.echo(json.dumps([each.to_json() for each in engine.sessions], indent=2))
     else:
-        rows = table("LOCAL", "PEER", "STATE", "REMOTE", "FOR", "TX ms", "DETECT ms", "CHANGES", "WHY")
+        rows = table(
+            "LOCAL", "PEER", "STATE", "REMOTE", "FOR", "TX ms", "DETECT ms", "CHANGES", "WHY"
+        )
         for each in engine.sessions:
             rows.add_row(*_row(each))
         show(rows)
     _exit(engine.sessions)
 
 
-@app.command()
+@app.command("show")
 def show_session(
     context: typer.Context,
     peer: Annotated[str, typer.Argument(help="Address of the peer.")],
@@ -67,9 +69,6 @@ def show_session(
                 rows.add_row(label, text)
             show(rows)
     _exit(found)
-
-
-app.registered_commands[0].name = "show"
 
 
 def _exit(sessions: tuple[SessionSnapshot, ...]) -> None:
@@ -111,32 +110,23 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
     yield "session", str(each.key)
     yield "state", f"{state_name(each.state)}, the peer says {state_name(each.remote_state)}"
     if each.last_change:
-        change = each.last_change
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
-        yield (
-            "last change",
-            f"{state_name(change.old)} to {state_name(change.new)} at {when} ({_age(change.at)} "
-            f"ago): {change.reason}",
-        )
-    yield "diagnostics", f"ours {_words(each.local_diag.name)}, the peer's {_words(each.remote_diag.name)}"
-    yield "discriminators", f"ours {each.local_discr:#010x}, the peer's {each.remote_discr:#010x}"
+        yield "last change", _change(each.last_change)
     yield (
-        "configured",
-        f"transmit {_ms(config.desired_min_tx_us)} ms, receive {_ms(config.required_min_rx_us)} ms, "
-        f"multiplier {config.detect_mult}, TTL from {config.min_ttl}, "
-        f"{'passive' if config.passive else 'active'}, "
-        f"{'enabled' if config.enabled else 'disabled'}",
+        "diagnostics",
+        f"ours {_words(each.local_diag.name)}, theirs {_words(each.remote_diag.name)}",
     )
+    yield "discriminators", f"ours {each.local_discr:#010x}, theirs {each.remote_discr:#010x}"
+    timers = _timers(config.desired_min_tx_us, config.required_min_rx_us, config.detect_mult)
+    role = "passive" if config.passive else "active"
+    enabled = "enabled" if config.enabled else "disabled"
+    yield "configured", f"{timers}, TTL from {config.min_ttl}, {role}, {enabled}"
     yield (
         "peer announces",
-        f"transmit {_ms(each.remote_desired_min_tx_us)} ms, receive {_ms(each.remote_min_rx_us)} ms, "
-        f"multiplier {each.remote_detect_mult}",
+        _timers(each.remote_desired_min_tx_us, each.remote_min_rx_us, each.remote_detect_mult),
     )
-    yield (
-        "in use",
-        f"transmit {_ms(each.tx_interval_us)} ms, detection {_ms(each.detection_time_us)} ms"
-        + (", poll sequence running" if each.polling else ""),
-    )
+    poll = ", poll sequence running" if each.polling else ""
+    detection = _ms(each.detection_time_us)
+    yield "in use", f"transmit {_ms(each.tx_interval_us)} ms, detection {detection} ms{poll}"
     heard = "never" if each.heard_us_ago is None else f"{_ms(each.heard_us_ago)} ms ago"
     yield "packets", f"{each.rx_packets} received (last {heard}), {each.tx_packets} sent"
     for reason, count in sorted(each.discards.items()):
@@ -144,6 +134,16 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
     for error, count in sorted(each.send_errors.items()):
         yield "not sent", f"{count} ({error})"
     yield "changes", str(each.transitions)
+
+
+def _change(change: StateChange) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
+    states = f"{state_name(change.old)} to {state_name(change.new)}"
+    return f"{states} at {when} ({_age(change.at)} ago): {change.reason}"
+
+
+def _timers(tx_us: int, rx_us: int, multiplier: int) -> str:
+    return f"transmit {_ms(tx_us)} ms, receive {_ms(rx_us)} ms, multiplier {multiplier}"
 
 
 def _words(name: str) -> str:
@@ -156,7 +156,9 @@ def _ms(us: int) -> str:
 
 def _age(at: float) -> str:
     seconds = max(0, int(time.time() - at))
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds // size}{unit}{seconds % size // (size // 60 if size > 60 else 1):02d}"
-    return f"{seconds}s"
+    if seconds < 60:
+        return f"{seconds}s"
+    for unit_s, unit, part_s, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
+        if seconds >= unit_s:
+            return f"{seconds // unit_s}{unit}{seconds % unit_s // part_s:02d}{part}"
+    return f"{seconds // 60}m{seconds % 60:02d}s"

@@ -2,25 +2,28 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
 import typer
 
 from vegd.cli.options import RUNTIME_DIR, AsJson, RuntimeDir, show, table
 from vegd.errors import Unreachable
-from vegd.status import GatewayStatus
 
-app = typer.Typer()
+if TYPE_CHECKING:
+    from vegd.status import GatewayStatus
 
 _ANSWER_S = 10.0
 
 
-@app.command()
 def status(runtime_dir: RuntimeDir = RUNTIME_DIR, as_json: AsJson = False) -> None:
     """Show how the gateway is.
 
     Exit status: 0 ready, 1 not ready, 3 no daemon answers.
     """
+    import msgspec  # noqa: PLC0415 - --help stays quick
+
+    from vegd.status import GatewayStatus  # noqa: PLC0415
+
     body = asyncio.run(_ask(runtime_dir / "agent.sock"))
     gateway = msgspec.json.decode(body, type=GatewayStatus)
     if as_json:
@@ -43,12 +46,12 @@ async def _ask(path: Path) -> bytes:
             return await answer.read()
     except (aiohttp.ClientError, TimeoutError) as exc:
         raise Unreachable(
-            f"no daemon answers at {path} ({exc or 'no answer in time'}); is vegd running, "
+            f"no daemon answers at {path} ({str(exc) or 'no answer in time'}); is vegd running, "
             "and is --runtime-dir the one it was started with?"
         ) from exc
 
 
-def _print(gateway: GatewayStatus) -> None:
+def _print(gateway: "GatewayStatus") -> None:
     rows = table("", "")
     rows.show_header = False
     up = sum(1 for each in gateway.sessions if each.state == "Up")

@@ -74,9 +74,7 @@ class LabOptions:
         ):
             value = getattr(self, name)
             if not least <= value <= most:
-                raise BadRequest(
-                    f"{name.replace('_', '-')}: {value} is not from {least} to {most}"
-                )
+                raise BadRequest(f"{name.replace('_', '-')}: {value} is not from {least} to {most}")
 
     @property
     def detection_time_ms(self) -> int:
