@@ -11,10 +11,11 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from bfd.actions import Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
 from bfd.engine import Effect, Engine
 from bfd.packet import RxMeta
-from bfd.session import Ended, Session, StateChanged, Transmit
+from bfd.session import Session
 from bfd.timing import NEVER_US
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _BREATHLESS_TURNS = 16
 _BREATH_S = 0.001
 
 
-class Draining(Exception):  # noqa: N818  a state of affairs, not a mistake
+class Draining(Exception):
     """The engine is draining and takes no new sessions."""
 
 
@@ -193,11 +194,16 @@ class Driver(Generic[R]):
     def _on_due(self) -> None:
         self._timer = None
         self._armed_us = NEVER_US
-        for receiver in self._transport.receivers:
-            self._read(receiver)
+        self._expire()
+        if self.engine.must_read:
+            for receiver in self._transport.receivers:
+                self._read(receiver)
+            self._expire()
+        self._finish(None)
+
+    def _expire(self) -> None:
         for effect in self.engine.expire(self._clock(), self._transport.heard_until_us()):
             self._perform(effect)
-        self._finish(None)
 
     def _read(self, receiver: R) -> None:
         self._now_us = self._clock()

@@ -9,12 +9,13 @@ set linger in AdminDown for the peer's detection time; then they are gone.
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from bfd.actions import NOTHING, Actions
 from bfd.config import SessionConfig, SessionKey
 from bfd.deadlines import DeadlineQueue
 from bfd.discriminators import Discriminators
 from bfd.lateness import Lateness
 from bfd.packet import ControlPacket, Discard, RxMeta, decode
-from bfd.session import Actions, Session
+from bfd.session import Session
 
 
 class Effect(NamedTuple):
@@ -54,6 +55,8 @@ class Engine:
         self._queue: DeadlineQueue[Session] = DeadlineQueue()
         self.generation = 0
         self.draining = False
+        self.must_read = False
+        """A detection time has ended, but not everything that arrived before was received."""
         self.stalls = 0
         self.discards = [0] * len(Discard)
         self.transmit_lateness = Lateness()
@@ -91,7 +94,7 @@ class Engine:
         session = self._by_key.get(config.key)
         if session is None:
             session = self._create(config, now_us)
-            actions: Actions = ()
+            actions: Actions = NOTHING
         else:
             self._lingering.discard(config.key)
             actions = session.configure(config, now_us)
@@ -165,8 +168,9 @@ class Engine:
         """Do everything that is due at `now_us`; exhaust the iterator.
 
         Silence is judged up to `heard_until_us` only (see `Session.expire`). What could not be
-        judged yet stays due.
+        judged yet stays due, and `must_read` says so.
         """
+        self.must_read = False
         due = []
         while (session := self._queue.pop_due(now_us)) is not None:
             due.append(session)
@@ -174,10 +178,13 @@ class Engine:
         for session in due:
             if session.detection_is_due(heard_until_us):
                 self.detection_lateness.record(session.detection_lateness_us(now_us))
-            elif session.transmit_is_due(now_us):
-                late_us = session.transmit_lateness_us(now_us)
-                self.transmit_lateness.record(late_us)
-                stalled = stalled or late_us > session.tx_interval_us // 2
+            else:
+                if session.transmit_is_due(now_us):
+                    late_us = session.transmit_lateness_us(now_us)
+                    self.transmit_lateness.record(late_us)
+                    stalled = stalled or late_us > session.tx_interval_us // 2
+                if session.detection_is_due(now_us):
+                    self.must_read = True
             actions = session.expire(now_us, heard_until_us)
             if session.retire_us <= now_us:
                 self._forget(session)

@@ -4,47 +4,23 @@ Sans-IO. Four things can happen to a session: a packet (`receive`), time (`expir
 (`configure`, `disable`) and the end (`retire`). Each returns the actions to take, most often none;
 the session is told the time and never asks. Everything that can change is brought into line in one
 place, `_settle`: advertised and used intervals, Poll Sequence, packet contents, deadlines. What we
-*say* (`desired_min_tx_us`) and what we *do* (`tx_interval_us`) are different fields, because
-§6.8.3 lets them differ until the peer has confirmed.
+*say* (`negotiation.desired_min_tx_us`) and what we *do* (`tx_interval_us`) are different fields,
+because §6.8.3 lets them differ until the peer has confirmed.
 
 Times are integer microseconds on one monotonic clock.
 """
 
 from collections.abc import Callable
-from enum import Enum, auto
-from typing import NamedTuple
 
 from bfd import timing
+from bfd.actions import NOTHING, Actions, Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import Diagnostic, Event, State, step
+from bfd.negotiation import Negotiation, Poll
 from bfd.packet import FINAL, POLL, ControlPacket, Discard, encode
 from bfd.timing import NEVER_US
 
-__all__ = ["Actions", "Ended", "Session", "SessionConfig", "SessionKey", "StateChanged", "Transmit"]
-
-
-class Transmit(NamedTuple):
-    """Send these bytes to the peer, now."""
-
-    wire: bytes
-
-
-class StateChanged(NamedTuple):
-    """The session has changed its state; `reason` is a sentence for a person."""
-
-    at_us: int
-    old: State
-    new: State
-    diag: Diagnostic
-    reason: str
-
-
-class Ended(NamedTuple):
-    """The session has said its last word: whatever belongs to it can be closed."""
-
-
-Actions = tuple[Transmit | StateChanged | Ended, ...]
-NOTHING: Actions = ()
+__all__ = ["Session", "SessionConfig", "SessionKey"]
 
 _HEARD = (Event.HEARD_ADMIN_DOWN, Event.HEARD_DOWN, Event.HEARD_INIT, Event.HEARD_UP)
 _REASON = (
@@ -56,17 +32,6 @@ _REASON = (
 _DIAGNOSTICS = tuple(Diagnostic)
 
 
-class Poll(Enum):
-    """Where a Poll Sequence stands (§6.5)."""
-
-    IDLE = auto()
-    ASKING = auto()
-    ASKING_OUTDATED = auto()
-    """Asking, but what is asked about has changed since: the Final ends nothing yet."""
-    PAUSE = auto()
-    """One packet without Poll must separate two sequences (§6.8.3)."""
-
-
 class Session:
     """See the module. `draw` returns a fresh random number, 0 <= x < 1, per call."""
 
@@ -75,16 +40,14 @@ class Session:
         "_body_sent",
         "_detection_due_us",
         "_draw",
+        "_pace",
         "_periodic",
         "_planned_us",
-        "_required_in_use_us",
         "_sent_us",
         "_steady",
         "_transmit_due_us",
         "admin_down_until_us",
         "config",
-        "desired_in_use_us",
-        "desired_min_tx_us",
         "detection_time_us",
         "discards",
         "due_us",
@@ -93,7 +56,7 @@ class Session:
         "last_change",
         "local_diag",
         "local_discr",
-        "poll",
+        "negotiation",
         "queued_us",
         "remote_demand",
         "remote_desired_min_tx_us",
@@ -102,7 +65,6 @@ class Session:
         "remote_discr",
         "remote_min_rx_us",
         "remote_state",
-        "required_min_rx_us",
         "retire_us",
         "rx_packets",
         "send_errors",
@@ -145,12 +107,12 @@ class Session:
         self.remote_desired_min_tx_us = 0
         self.remote_detect_mult = 0
         self.remote_demand = False
-        self.desired_min_tx_us = max(config.desired_min_tx_us, timing.SLOW_TX_US)
-        self.desired_in_use_us = self.desired_min_tx_us
-        self.required_min_rx_us = self._required_in_use_us = config.required_min_rx_us
+        self.negotiation = Negotiation(
+            max(config.desired_min_tx_us, timing.SLOW_TX_US), config.required_min_rx_us
+        )
         self.tx_interval_us = 0
+        self._pace = timing.Pace(0, config.detect_mult)
         self.detection_time_us = 0
-        self.poll = Poll.IDLE
         self._body = self._body_sent = b""
         self._periodic: tuple[Transmit] = (Transmit(b""),)
         self._steady: ControlPacket | None = None
@@ -171,8 +133,10 @@ class Session:
         if packet == self._steady:
             # The same packet as last time, which then changed nothing: only the silence ends.
             self.rx_packets += 1
-            self.heard_us = at_us
-            self._detection_due_us = at_us + self.detection_time_us
+            due_us = at_us + self.detection_time_us
+            if due_us > self._detection_due_us:
+                self.heard_us = at_us
+                self._detection_due_us = due_us
             return NOTHING
         if packet.auth:
             self.discards[Discard.AUTHENTICATION] += 1
@@ -180,7 +144,7 @@ class Session:
         # From here on the packet is believed.
         self._learn(packet, at_us)
         if packet.final:
-            self._end_poll()
+            self.negotiation.heard_final()
         if self.state is State.ADMIN_DOWN:
             self.discards[Discard.ADMIN_DOWN] += 1
             return self._settle(now_us)
@@ -246,7 +210,7 @@ class Session:
         if self.remote_discr == 0 or self.remote_state is State.ADMIN_DOWN:
             return 0
         return timing.detection_time_us(
-            self.config.detect_mult, self.remote_min_rx_us, self.desired_in_use_us
+            self.config.detect_mult, self.remote_min_rx_us, self.negotiation.desired_in_use_us
         )
 
     def transmit_lateness_us(self, now_us: int) -> int:
@@ -280,7 +244,8 @@ class Session:
         self.remote_min_rx_us = packet.required_min_rx_us
         self.remote_desired_min_tx_us = packet.desired_min_tx_us
         self.remote_detect_mult = packet.detect_mult
-        self.heard_us = at_us
+        # Arrival times can step back with the wall clock; what was heard once stays heard.
+        self.heard_us = at_us if self.heard_us is None else max(at_us, self.heard_us)
 
     def _step(self, event: Event, now_us: int, reason: str) -> tuple[StateChanged, ...]:
         old = self.state
@@ -304,36 +269,17 @@ class Session:
         return changed + self._settle(now_us)
 
     def _transmit_periodic(self, now_us: int) -> Actions:
-        if self.poll is Poll.PAUSE:
-            self.poll = Poll.ASKING
-            actions: Actions = (Transmit(self._body),)
+        actions: Actions = self._periodic
+        if self.negotiation.poll is Poll.PAUSE:
+            self.negotiation.sent_without_poll()
             self._prepare_periodic()
-        else:
-            actions = self._periodic
-        mult = self.config.detect_mult
-        interval_us = self.tx_interval_us
-        self._planned_us = timing.next_planned_us(
-            self._planned_us, now_us, interval_us, mult, self._draw()
-        )
+        pace = self._pace
+        self._planned_us = pace.next_planned_us(self._planned_us, now_us, self._draw())
         self._sent_us = now_us
         self._body_sent = self._body
-        self._transmit_due_us = timing.leaves_us(self._planned_us, now_us, interval_us, mult)
+        self._transmit_due_us = pace.leaves_us(self._planned_us, now_us)
         self._set_due()
         return actions
-
-    def _end_poll(self) -> None:
-        if self.poll is Poll.ASKING:
-            self.poll = Poll.IDLE
-            self.desired_in_use_us = self.desired_min_tx_us
-            self._required_in_use_us = self.required_min_rx_us
-        elif self.poll is Poll.ASKING_OUTDATED:
-            self.poll = Poll.PAUSE
-
-    def _start_poll(self) -> None:
-        if self.poll is Poll.IDLE:
-            self.poll = Poll.ASKING
-        elif self.poll is Poll.ASKING:
-            self.poll = Poll.ASKING_OUTDATED
 
     def _settle(self, now_us: int, *, answering: bool = False) -> Actions:
         """Bring everything that follows from the variables into line with them.
@@ -347,9 +293,9 @@ class Session:
         self._body = self._contents()
         # The first packet of all is the periodic one, sent when it is due.
         news = bool(self._body_sent) and self._body != self._body_sent
-        if news and self._demand_is_active() and self.poll is Poll.IDLE:
+        if news and self._demand_is_active() and self.negotiation.poll is Poll.IDLE:
             # §6.6: a peer in Demand mode has to be asked to be sure that it was told.
-            self.poll = Poll.ASKING
+            self.negotiation.ask_again()
         self._prepare_periodic()
         actions = NOTHING
         if answering or (news and self._may_send()):
@@ -365,28 +311,21 @@ class Session:
         # §6.8.3: while not Up, at least a second. Required Min RX stays as configured in every
         # state: OVN would time out if it were larger while Down.
         desired_us = self.config.desired_min_tx_us
-        if self.state is not State.UP:
+        up = self.state is State.UP
+        if not up:
             desired_us = max(desired_us, timing.SLOW_TX_US)
-        required_us = self.config.required_min_rx_us
-        if (desired_us, required_us) != (self.desired_min_tx_us, self.required_min_rx_us):
-            self.desired_min_tx_us = desired_us
-            self.required_min_rx_us = required_us
-            self._start_poll()
+        self.negotiation.announce(desired_us, self.config.required_min_rx_us, up=up)
 
     def _use(self) -> None:
-        # §6.8.3: while Up, sending slower and expecting faster both wait for the Final, or one
-        # side would time out before the other has heard of the change.
-        if self.state is not State.UP or self.desired_min_tx_us < self.desired_in_use_us:
-            self.desired_in_use_us = self.desired_min_tx_us
-        if self.state is not State.UP or self.required_min_rx_us > self._required_in_use_us:
-            self._required_in_use_us = self.required_min_rx_us
-        interval_us = timing.transmit_interval_us(self.desired_in_use_us, self.remote_min_rx_us)
+        use = self.negotiation
+        interval_us = timing.transmit_interval_us(use.desired_in_use_us, self.remote_min_rx_us)
         if interval_us != self.tx_interval_us:
             self.tx_interval_us = interval_us
             # Planned anew, counted from the last packet: a shorter interval is kept at once.
             self._planned_us = NEVER_US
+        self._pace = timing.Pace(interval_us, self.config.detect_mult)
         self.detection_time_us = timing.detection_time_us(
-            self.remote_detect_mult, self._required_in_use_us, self.remote_desired_min_tx_us
+            self.remote_detect_mult, use.required_in_use_us, self.remote_desired_min_tx_us
         )
 
     def _contents(self) -> bytes:
@@ -396,8 +335,8 @@ class Session:
                 state=self.state,
                 my_discr=self.local_discr,
                 your_discr=self.remote_discr,
-                desired_min_tx_us=self.desired_min_tx_us,
-                required_min_rx_us=self.required_min_rx_us,
+                desired_min_tx_us=self.negotiation.desired_min_tx_us,
+                required_min_rx_us=self.negotiation.required_min_rx_us,
                 detect_mult=self.config.detect_mult,
                 diagnostic=self.local_diag,
                 control_plane_independent=True,
@@ -410,7 +349,7 @@ class Session:
         return bytes(body)
 
     def _prepare_periodic(self) -> None:
-        asking = self.poll in {Poll.ASKING, Poll.ASKING_OUTDATED}
+        asking = self.negotiation.is_asking
         self._periodic = (Transmit(self._with_flags(POLL) if asking else self._body),)
 
     def _may_send(self) -> bool:
@@ -421,7 +360,7 @@ class Session:
         if not self._may_send() or self.remote_min_rx_us == 0:
             return False
         # §6.8.7: a peer in Demand mode hears from us only when it is to be asked something.
-        return not self._demand_is_active() or self.poll is not Poll.IDLE
+        return not self._demand_is_active() or self.negotiation.poll is not Poll.IDLE
 
     def _demand_is_active(self) -> bool:
         return self.remote_demand and self.state is State.UP and self.remote_state is State.UP
@@ -431,14 +370,9 @@ class Session:
             self._planned_us = self._transmit_due_us = NEVER_US
         else:
             if self._planned_us == NEVER_US:
-                gap_us = timing.gap_us(self.tx_interval_us, self.config.detect_mult, self._draw())
+                gap_us = self._pace.gap_us(self._draw())
                 self._planned_us = max(now_us, self._sent_us + gap_us)
-            self._transmit_due_us = timing.leaves_us(
-                self._planned_us,
-                self._sent_us,
-                self.tx_interval_us,
-                self.config.detect_mult,
-            )
+            self._transmit_due_us = self._pace.leaves_us(self._planned_us, self._sent_us)
         self._detection_due_us = NEVER_US
         if self.heard_us is not None and self.remote_discr != 0:
             self._detection_due_us = self.heard_us + self.detection_time_us

@@ -13,8 +13,9 @@ from typing import Any
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import Diagnostic, State
 from bfd.lateness import BOUNDS_US, Lateness
+from bfd.negotiation import Poll
 from bfd.packet import Discard
-from bfd.session import Poll, Session
+from bfd.session import Session
 
 Json = dict[str, Any]
 
@@ -260,7 +261,7 @@ def describe(session: Session, now_us: int, now_unix_s: float) -> SessionSnapsho
         remote_detect_mult=session.remote_detect_mult,
         tx_interval_us=session.tx_interval_us,
         detection_time_us=session.detection_time_us,
-        polling=session.poll is not Poll.IDLE,
+        polling=session.negotiation.poll is not Poll.IDLE,
         rx_packets=session.rx_packets,
         tx_packets=session.tx_packets,
         discards=label_discards(session.discards),

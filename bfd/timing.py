@@ -1,7 +1,8 @@
 """The arithmetic of RFC 5880 §6.8.2-6.8.4 and §6.8.7 on integer microseconds, and nothing else.
 
-No state and no clock: whoever needs an interval, a detection time or the moment of the next packet
-passes the numbers in. Randomness comes as a number from 0 to 1, so that a test can choose it.
+No clock and nothing that changes: whoever needs an interval, a detection time or the moment of the
+next packet passes the numbers in. Randomness comes as a number from 0 to 1, so that a test can
+choose it.
 """
 
 NEVER_US = 1 << 62
@@ -27,61 +28,52 @@ def detection_time_us(detect_mult: int, required_min_rx_us: int, desired_min_tx_
     return detect_mult * max(required_min_rx_us, desired_min_tx_us)
 
 
-def shortest_gap_us(interval_us: int) -> int:
-    """The least distance of two periodic packets: three quarters of the interval (§6.8.7)."""
-    return -(-interval_us * 3 // 4)
+class Pace:
+    """How periodic packets of one interval are spaced (§6.8.7): 75 to 100 % of it apart.
 
-
-def longest_gap_us(interval_us: int, detect_mult: int) -> int:
-    """The greatest distance of two periodic packets: the interval, or 90 % of it (§6.8.7).
-
-    With a multiplier of one, a full interval would already be the peer's detection time.
+    With a multiplier of one, a full interval would already be the peer's detection time, so the
+    most is 90 %.
     """
-    return interval_us * 9 // 10 if detect_mult == 1 else interval_us
 
+    __slots__ = ("_early_us", "_tick_us", "_width_us", "longest_us", "shortest_us")
 
-def gap_us(interval_us: int, detect_mult: int, draw: float) -> int:
-    """A distance for the next packet; `draw` is a fresh random number, 0 <= draw < 1."""
-    low = shortest_gap_us(interval_us)
-    high = longest_gap_us(interval_us, detect_mult)
-    return low + int((high - low) * draw)
+    def __init__(self, interval_us: int, detect_mult: int) -> None:
+        self.shortest_us = -(-interval_us * 3 // 4)
+        self.longest_us = interval_us * 9 // 10 if detect_mult == 1 else interval_us
+        self._width_us = self.longest_us - self.shortest_us
+        # Waking up costs more than sending. So packets leave on ticks, powers of two that are 4 %
+        # of the interval or less: sessions that wait for the same tick share a wake-up, and the
+        # ticks of slow sessions fall together with ticks of faster ones.
+        self._tick_us = 1 << max(min(interval_us // 24, _LONGEST_TICK_US).bit_length() - 1, 0)
+        self._early_us = min(_WAKE_EARLY_US, interval_us // 10)
 
+    def gap_us(self, draw: float) -> int:
+        """A distance between two packets; `draw` is a fresh random number, 0 <= draw < 1."""
+        return self.shortest_us + int(self._width_us * draw)
 
-def next_planned_us(
-    planned_us: int, sent_us: int, interval_us: int, detect_mult: int, draw: float
-) -> int:
-    """When the packet after this one is planned.
+    def next_planned_us(self, planned_us: int, sent_us: int, draw: float) -> int:
+        """When the packet after this one is planned.
 
-    Counted from the time this one was *planned*, so that lateness does not add up, but never
-    nearer to the time it was sent than jitter allows, nor farther.
-    """
-    planned = planned_us + gap_us(interval_us, detect_mult, draw)
-    low = sent_us + shortest_gap_us(interval_us)
-    high = sent_us + longest_gap_us(interval_us, detect_mult)
-    return min(max(planned, low), high)
+        Counted from the time this one was *planned*, so that lateness does not add up, but never
+        nearer to the time it was sent than jitter allows, nor farther.
+        """
+        next_us = planned_us + self.shortest_us + int(self._width_us * draw)
+        if next_us < sent_us + self.shortest_us:
+            return sent_us + self.shortest_us
+        if next_us > sent_us + self.longest_us:
+            return sent_us + self.longest_us
+        return next_us
 
+    def leaves_us(self, planned_us: int, sent_us: int) -> int:
+        """When a packet planned for `planned_us` leaves: on a tick before that, if jitter allows.
 
-def tick_us(interval_us: int) -> int:
-    """The tick on which packets of this interval leave: a power of two, 4 % of it or less.
-
-    Waking up costs more than sending. Sessions that wait for the next tick of the same clock share
-    a wake-up, and the ticks of faster sessions fall together with those of slower ones.
-    """
-    return 1 << (min(interval_us // 24, _LONGEST_TICK_US).bit_length() - 1) if interval_us else 1
-
-
-def leaves_us(planned_us: int, sent_us: int, interval_us: int, detect_mult: int) -> int:
-    """When a packet planned for `planned_us` leaves: on a tick before that, if jitter allows.
-
-    The event loop wakes up to a millisecond late; leaving that much before the planned time keeps
-    the distance within 100 %. Never nearer to the last packet than 75 %.
-    """
-    early_us = min(_WAKE_EARLY_US, interval_us // 10)
-    tick = tick_us(interval_us)
-    leaves = (planned_us - early_us) // tick * tick
-    low = sent_us + shortest_gap_us(interval_us)
-    if leaves < low:
-        leaves = -(-low // tick) * tick
-        if leaves > sent_us + longest_gap_us(interval_us, detect_mult) - early_us:
-            return low
-    return leaves
+        The event loop wakes up to a millisecond late; leaving that much before the planned time
+        keeps the distance within 100 %. Never nearer to the last packet than 75 %.
+        """
+        tick_us = self._tick_us
+        leaves_us = (planned_us - self._early_us) // tick_us * tick_us
+        low_us = sent_us + self.shortest_us
+        if leaves_us >= low_us:
+            return leaves_us
+        leaves_us = -(-low_us // tick_us) * tick_us
+        return low_us if leaves_us > sent_us + self.longest_us - self._early_us else leaves_us

@@ -156,7 +156,7 @@ def _check_gateways(draft: "Draft[GatewaySpec]", name: SideName) -> None:
         elif subnet_name is not None:
             draft.object_to(path, str(gateway), subnet_name, "write the address of the router")
         elif knows_all and not is_on_link:
-            remedy = "write a router that the interface reaches, or correct the addresses"
+            remedy = "write a router in one of them, or correct the addresses"
             draft.object_to(path, str(gateway), _outside(name, networks), remedy)
         if first is not gateway:
             problem = f"is a second {family(gateway.version)} gateway beside {first}"

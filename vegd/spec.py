@@ -8,9 +8,10 @@ microseconds of the engine. docs/configuration.md documents the fields; a test c
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from socket import gethostname
+from typing import Annotated, BinaryIO, Literal, NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from vegd import spec_checks
 from vegd.document import Hint, Text, decode
@@ -46,6 +47,7 @@ __all__ = [
     "load",
     "parse_bytes",
     "read_bytes",
+    "read_stream",
 ]
 
 _MOST_BYTES = 4_000_000
@@ -187,9 +189,9 @@ _Sub = Hint("write the fields of the section below it")
 
 
 class GatewaySpec(Struct, frozen=True, kw_only=True):
-    """The whole specification of one gateway. `name` None: the host's name."""
+    """The whole specification of one gateway. Without `name` it bears that of the host."""
 
-    name: _Name | None = None
+    name: _Name = field(default_factory=gethostname)
     internal: Annotated[Side, Hint("describe the VPC side: interface, gateways")]
     external: Annotated[ExternalSide, Hint("describe the outside: interface, addresses, gateways")]
     policies: Annotated[
@@ -225,16 +227,26 @@ def read_bytes(path: Path) -> tuple[bytes | None, tuple[Fault, ...]]:
     """The content of the file, or None and the reason as a fault."""
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        # ValueError: a path with a null byte.
-        reason = getattr(error, "strerror", None) or str(error)
-        problem = f"cannot be read: {reason}"
-        return None, (Fault("", "", problem, "check the path and its permissions"),)
+            return read_stream(file)
+    except ValueError:
+        # The path has a null byte.
+        return None, (_unreadable("there can be no such file"),)
+    except OSError as error:
+        return None, (_unreadable(error.strerror or str(error)),)
+
+
+def read_stream(file: BinaryIO) -> tuple[bytes | None, tuple[Fault, ...]]:
+    """The same for an open file; OSError as it comes."""
+    data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
         problem = f"is larger than {_MOST_BYTES:,} bytes"
         return None, (Fault("", "", problem, "make sure that it is the configuration"),)
     return data, ()
+
+
+def _unreadable(reason: str) -> Fault:
+    problem = f"cannot be read: {reason}"
+    return Fault("", "", problem, "check the path and its permissions")
 
 
 def parse_bytes(data: bytes) -> tuple[GatewaySpec | None, tuple[Fault, ...]]:

@@ -63,7 +63,7 @@ def parse_yaml(data: bytes) -> tuple[object, tuple[Fault, ...]]:
     return builder.result, tuple(builder.faults)
 
 
-class _Unusable(Exception):  # noqa: N818  it ends the reading, it is not an error of ours
+class _Unusable(Exception):
     """The rest of the document cannot be understood."""
 
     def __init__(self, fault: Fault) -> None:

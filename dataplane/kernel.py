@@ -1,0 +1,63 @@
+"""What the rest of the program needs of a kernel; `dataplane.linux` is the real one."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from dataplane.model import DataplaneState, Interface
+from dataplane.plan import ApplyReport, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCounter:
+    """What was forwarded under a policy: `direction` "out" is from the VPC, "in" the answers."""
+
+    policy: str
+    direction: str
+    family: int
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConntrackUsage:
+    """Connections tracked in the network namespace, and the most the kernel allows."""
+
+    entries: int
+    maximum: int
+
+
+class Kernel(Protocol):
+    """Observes and applies. One attempt each; whether to try again is the caller's to decide.
+
+    Every method raises DataplaneError where the kernel cannot be asked.
+    """
+
+    async def interfaces(self) -> Mapping[str, Interface]:
+        """All interfaces by name, as they are."""
+        ...
+
+    async def observe(self, desired: DataplaneState) -> DataplaneState:
+        """What is ours, and what `desired` names whoever it belongs to."""
+        ...
+
+    async def apply(self, plan: Plan) -> ApplyReport:
+        """Carry out a plan in its order. A failed operation does not stop the independent ones;
+        forwarding is not switched on after a failure."""
+        ...
+
+    def changes(self) -> AsyncIterator[None]:
+        """Yields when something in the kernel has changed, perhaps by ourselves; coalesced."""
+        ...
+
+    async def counters(self) -> tuple[PolicyCounter, ...]:
+        """The counters of all policies."""
+        ...
+
+    async def conntrack(self) -> ConntrackUsage:
+        """How full the connection table is."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close sockets; the kernel is left as it is."""
+        ...

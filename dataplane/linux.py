@@ -1,0 +1,127 @@
+"""The real kernel: netlink and nftables together, in the network namespace of the process."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Self
+
+from dataplane import conntrack, ruleset
+from dataplane.errors import DataplaneError, PermissionDenied
+from dataplane.kernel import ConntrackUsage, PolicyCounter
+from dataplane.model import DataplaneState, Interface
+from dataplane.netlink import Netlink
+from dataplane.nftables import Nftables
+from dataplane.nftmonitor import nftables_changes
+from dataplane.plan import ApplyReport, NftChange, Op, Plan
+from dataplane.render import FORWARDING
+
+_CAP_NET_ADMIN = 12
+
+
+class LinuxKernel:
+    """Implements `dataplane.kernel.Kernel`."""
+
+    def __init__(self, netlink: Netlink, nftables: Nftables) -> None:
+        self._netlink = netlink
+        self._nftables = nftables
+
+    @classmethod
+    async def open(cls) -> Self:
+        """Get hold of the kernel of this network namespace; nothing is changed.
+
+        Raises:
+            PermissionDenied: CAP_NET_ADMIN is missing.
+            NftablesMissing: libnftables or its binding is missing.
+        """
+        if not _has_net_admin():
+            raise PermissionDenied(
+                "CAP_NET_ADMIN is missing; run as root, or give the process that capability"
+            )
+        nftables = Nftables()
+        try:
+            return cls(await Netlink.open(), nftables)
+        except BaseException:
+            nftables.close()
+            raise
+
+    async def aclose(self) -> None:
+        """Close sockets; the kernel is left as it is."""
+        self._nftables.close()
+        await self._netlink.aclose()
+
+    async def interfaces(self) -> Mapping[str, Interface]:
+        """All interfaces by name."""
+        return await self._netlink.interfaces()
+
+    async def observe(self, desired: DataplaneState) -> DataplaneState:
+        """What is ours, and what `desired` names."""
+        state = await self._netlink.observe(desired)
+        return replace(state, nft=ruleset.parse(await self._nftables.listing()))
+
+    async def apply(self, plan: Plan) -> ApplyReport:
+        """Carry out a plan; see `dataplane.kernel.Kernel.apply`."""
+        outcomes: list[tuple[Op, DataplaneError | None]] = []
+        failed = False
+        for op in plan.ops:
+            if failed and _opens_forwarding(op):
+                error: DataplaneError | None = DataplaneError(
+                    f"{op.object}: left alone, because something before it failed"
+                )
+            else:
+                error = await self._attempt(op)
+            failed = failed or error is not None
+            outcomes.append((op, error))
+        return ApplyReport.of(outcomes)
+
+    async def _attempt(self, op: Op) -> DataplaneError | None:
+        try:
+            if isinstance(op.object, NftChange):
+                await self._nftables.change(op.object.before, op.object.after)
+            else:
+                await self._netlink.apply(op)
+        except DataplaneError as exc:
+            return exc
+        return None
+
+    async def changes(self) -> AsyncIterator[None]:
+        """Yields when links, addresses, routes, rules or rulesets have changed."""
+        dirty = asyncio.Event()
+
+        async def follow(source: AsyncIterator[None]) -> None:
+            async for _ in source:
+                dirty.set()
+
+        async with asyncio.TaskGroup() as tasks:
+            followers = [
+                tasks.create_task(follow(Netlink.changes())),
+                tasks.create_task(follow(nftables_changes())),
+            ]
+            try:
+                while True:
+                    await dirty.wait()
+                    dirty.clear()
+                    yield
+            finally:
+                for follower in followers:
+                    follower.cancel()
+
+    async def counters(self) -> tuple[PolicyCounter, ...]:
+        """The counters of all policies."""
+        return ruleset.policy_counters(await self._nftables.listing())
+
+    async def conntrack(self) -> ConntrackUsage:
+        """How full the connection table is."""
+        return conntrack.usage()
+
+
+def _opens_forwarding(op: Op) -> bool:
+    return getattr(op.object, "path", None) in FORWARDING.values()
+
+
+def _has_net_admin() -> bool:
+    with open(f"/proc/{os.getpid()}/status", encoding="ascii") as status:  # noqa: PTH123
+        for line in status:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return False

@@ -1,0 +1,222 @@
+"""Values: what a gateway is meant to do, what is in the kernel, what a fact about it looks like.
+
+Everything is frozen and compared by identity of the object in the kernel: two routes are equal when
+the kernel would say they are the same route. `owned` says whose an observed object is and takes no
+part in comparisons: a foreign object that is as wished satisfies the wish, and is never removed.
+"""
+
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Macvlan:
+    """A macvlan on top of `parent`; modes as in ip-link(8)."""
+
+    parent: str
+    mode: str = "bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the gateway's two interfaces: towards the VPC, or towards the outside."""
+
+    interface: str
+    addresses: tuple[IPInterface, ...]
+    """Addresses to keep there, empty if somebody else does."""
+    gateways: tuple[IPAddress, ...]
+    """The next hop of each family."""
+    mtu: int | None = None
+    macvlan: Macvlan | None = None
+    """Set if the interface is to be created."""
+    found: tuple[IPInterface, ...] = ()
+    """Addresses that somebody else keeps there."""
+
+    def subnets(self, version: int) -> tuple[IPNetwork, ...]:
+        """The subnets of one family that are on the link."""
+        return tuple(sorted({each.network for each in self.own(version)}, key=str))
+
+    def own(self, version: int) -> tuple[IPInterface, ...]:
+        """The addresses of one family, whoever keeps them."""
+        return tuple(each for each in (*self.addresses, *self.found) if each.version == version)
+
+    def gateway(self, version: int) -> IPAddress | None:
+        """The next hop of one family."""
+        return next((each for each in self.gateways if each.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Sources that are forwarded, with SNAT to the external address or as they are."""
+
+    name: str
+    snat: bool
+    sources: tuple[IPNetwork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayIntent:
+    """What the gateway is meant to do with packets."""
+
+    internal: Side
+    external: Side
+    policies: tuple[Policy, ...]
+    bfd_peers: tuple[IPAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A fact: an interface as it is."""
+
+    name: str
+    index: int
+    kind: str | None
+    up: bool
+    mtu: int
+    addresses: tuple[IPInterface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface that is up, with an MTU if one is wished, created if it is a macvlan of ours."""
+
+    name: str
+    macvlan: Macvlan | None = None
+    mtu: int | None = None
+    up: bool = True
+    owned: bool = field(default=True, compare=False)
+
+    def __str__(self) -> str:
+        text = f"link {self.name}"
+        if self.macvlan:
+            text += f" macvlan {self.macvlan.mode} on {self.macvlan.parent}"
+        if self.mtu:
+            text += f" mtu {self.mtu}"
+        return text + (" up" if self.up else " down")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address on an interface."""
+
+    interface: str
+    address: IPInterface
+    owned: bool = field(default=True, compare=False)
+
+    def __str__(self) -> str:
+        return f"address {self.address} dev {self.interface}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route in a table of ours; without `gateway` the destination is on the link."""
+
+    destination: IPNetwork
+    gateway: IPAddress | None
+    interface: str
+    table: int
+    owned: bool = field(default=True, compare=False)
+
+    def __str__(self) -> str:
+        default = self.destination.prefixlen == 0
+        name = "default" if default else str(self.destination)
+        via = f" via {self.gateway}" if self.gateway else ""
+        family = " (IPv6)" if default and self.destination.version == 6 else ""
+        return f"route {name}{family}{via} dev {self.interface} table {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A routing policy rule."""
+
+    version: int
+    priority: int
+    iif: str
+    table: int
+    source: IPAddress | None = None
+    owned: bool = field(default=True, compare=False)
+
+    def __str__(self) -> str:
+        source = f" from {self.source}" if self.source else f" (IPv{self.version})"
+        return f"rule {self.priority} iif {self.iif}{source} lookup {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A kernel parameter below /proc/sys, with slashes: an interface's name may contain dots."""
+
+    path: str
+    value: str
+    owned: bool = field(default=True, compare=False)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.path} = {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class NftElement:
+    """An interval of addresses in a set, with the chain to jump to if the set is a map."""
+
+    first: int
+    last: int
+    chain: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NftSet:
+    """An interval set (`elements` without chains) or verdict map (with)."""
+
+    name: str
+    version: int
+    is_map: bool
+    elements: frozenset[NftElement]
+
+
+@dataclass(frozen=True, slots=True)
+class NftHook:
+    """Where a base chain hangs (nft(8), "Chains")."""
+
+    kind: str
+    hook: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class NftChain:
+    """A chain; each rule is the canonical JSON text of its expressions (libnftables-json(5))."""
+
+    name: str
+    hook: NftHook | None
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NftTable:
+    """Our nftables table, whole."""
+
+    counters: frozenset[str]
+    sets: frozenset[NftSet]
+    chains: frozenset[NftChain]
+
+
+@dataclass(frozen=True, slots=True)
+class DataplaneState:
+    """All that the program manages, wished or observed."""
+
+    links: frozenset[Link] = frozenset()
+    addresses: frozenset[Address] = frozenset()
+    routes: frozenset[Route] = frozenset()
+    rules: frozenset[Rule] = frozenset()
+    sysctls: frozenset[Sysctl] = frozenset()
+    nft: NftTable | None = None

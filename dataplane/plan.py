@@ -1,0 +1,136 @@
+"""A plan is a value: it can be printed, compared, counted and refused before it is carried out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from dataplane.errors import DataplaneError
+from dataplane.model import Address, Link, NftTable, Route, Rule, Sysctl
+
+
+@dataclass(frozen=True, slots=True)
+class NftChange:
+    """From one version of our table to another; None is "no table". One transaction."""
+
+    before: NftTable | None
+    after: NftTable | None
+
+    def __str__(self) -> str:
+        return "nft table inet vegd"
+
+
+Object = Link | Address | Route | Rule | Sysctl | NftChange
+
+_KINDS: dict[type, str] = {
+    Link: "link",
+    Address: "address",
+    Route: "route",
+    Rule: "rule",
+    Sysctl: "sysctl",
+    NftChange: "nft",
+}
+_SIGNS = {"add": "+", "change": "~", "remove": "-"}
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation on one object: `action` is add, change or remove."""
+
+    action: str
+    object: Object
+
+    @property
+    def kind(self) -> str:
+        """The kind of object: link, address, route, rule, sysctl or nft."""
+        return _KINDS[type(self.object)]
+
+    @property
+    def removes(self) -> bool:
+        """Whether it only takes something away that is not wished any more."""
+        return self.action == "remove"
+
+    def lines(self) -> list[str]:
+        """How it is printed; a change of the nftables table names each part of it."""
+        if isinstance(self.object, NftChange):
+            return [f"{_SIGNS[action]} nft {part}" for action, part in _parts(self.object)]
+        return [str(self)]
+
+    def __str__(self) -> str:
+        return f"{_SIGNS[self.action]} {self.object}"
+
+
+def _parts(change: NftChange) -> list[tuple[str, str]]:
+    before, after = change.before, change.after
+    parts: list[tuple[str, str]] = []
+    if before is None:
+        parts.append(("add", "table inet vegd"))
+    if after is None:
+        return [("remove", "table inet vegd")]
+    old = _named(before) if before else {}
+    new = _named(after)
+    for name, value in sorted(new.items()):
+        if name not in old:
+            parts.append(("add", name))
+        elif old[name] != value:
+            parts.append(("change", name))
+    parts += [("remove", name) for name in sorted(old.keys() - new.keys())]
+    return parts
+
+
+def _named(table: NftTable) -> dict[str, object]:
+    named: dict[str, object] = {f"counter {name}": None for name in table.counters}
+    for each in table.sets:
+        named[f"{'map' if each.is_map else 'set'} {each.name}"] = each
+    for chain in table.chains:
+        named[f"chain {chain.name}"] = chain
+    return named
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Operations in the order in which they are to be carried out."""
+
+    ops: tuple[Op, ...] = ()
+    empty: ClassVar["Plan"]
+
+    def __bool__(self) -> bool:
+        return bool(self.ops)
+
+    def lines(self) -> list[str]:
+        """One line per change, ``+`` added, ``~`` changed, ``-`` removed."""
+        return [line for op in self.ops for line in op.lines()]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The same for programs."""
+        return [
+            {"action": op.action, "kind": op.kind, "lines": op.lines(), "object": str(op.object)}
+            for op in self.ops
+        ]
+
+
+Plan.empty = Plan()
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyReport:
+    """What came of a plan."""
+
+    applied: tuple[Op, ...]
+    failed: tuple[tuple[Op, DataplaneError], ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of it was done."""
+        return not self.failed
+
+    @staticmethod
+    def of(outcomes: Iterable[tuple[Op, DataplaneError | None]]) -> "ApplyReport":
+        """The report of operations with their errors, None for those that were done."""
+        done: list[Op] = []
+        failed: list[tuple[Op, DataplaneError]] = []
+        for op, error in outcomes:
+            if error is None:
+                done.append(op)
+            else:
+                failed.append((op, error))
+        return ApplyReport(tuple(done), tuple(failed))

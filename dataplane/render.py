@@ -1,0 +1,89 @@
+"""From what a gateway is meant to do to what the kernel should look like. Pure.
+
+Routing: what comes in on the VPC side is looked up in a table that leads outside, what comes in
+from outside in one that leads to the VPC's router, and the gateway's own packets follow their
+source address. Each family is planned for itself: one without a next hop on both sides is not
+routed, and not forwarded either.
+"""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+
+from dataplane import ownership
+from dataplane.model import (
+    Address,
+    DataplaneState,
+    GatewayIntent,
+    IPNetwork,
+    Link,
+    Route,
+    Rule,
+    Side,
+    Sysctl,
+)
+from dataplane.policies import render_table
+
+_DEFAULTS: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+"""The switches of forwarding (ip-sysctl in the kernel's documentation)."""
+
+
+def render(intent: GatewayIntent) -> DataplaneState:
+    """The wished state."""
+    sides = (intent.internal, intent.external)
+    families = [
+        version
+        for version in (4, 6)
+        if intent.internal.gateway(version) and intent.external.gateway(version)
+    ]
+    return DataplaneState(
+        links=frozenset(Link(side.interface, side.macvlan, side.mtu) for side in sides),
+        addresses=frozenset(
+            Address(side.interface, address) for side in sides for address in side.addresses
+        ),
+        routes=frozenset(route for version in families for route in _routes(intent, version)),
+        rules=frozenset(rule for version in families for rule in _rules(intent, version)),
+        sysctls=frozenset(_sysctls(intent, families)),
+        nft=render_table(intent, families),
+    )
+
+
+def _routes(intent: GatewayIntent, version: int) -> Iterator[Route]:
+    """Two tables with the subnets of both sides, and a default route each."""
+    for table, leads_to in (
+        (ownership.TABLE_TO_VPC, intent.internal),
+        (ownership.TABLE_TO_OUTSIDE, intent.external),
+    ):
+        for side in (intent.internal, intent.external):
+            for subnet in side.subnets(version):
+                yield Route(subnet, None, side.interface, table)
+        yield Route(_DEFAULTS[version], leads_to.gateway(version), leads_to.interface, table)
+
+
+def _rules(intent: GatewayIntent, version: int) -> Iterator[Rule]:
+    to_outside, to_vpc = ownership.TABLE_TO_OUTSIDE, ownership.TABLE_TO_VPC
+    yield Rule(version, ownership.RULE_FROM_VPC, intent.internal.interface, to_outside)
+    yield Rule(version, ownership.RULE_FROM_OUTSIDE, intent.external.interface, to_vpc)
+    for side, priority, table in (
+        (intent.internal, ownership.RULE_OWN_INTERNAL, to_vpc),
+        (intent.external, ownership.RULE_OWN_EXTERNAL, to_outside),
+    ):
+        for address in side.own(version):
+            # Packets of the gateway itself come in on lo (ip-rule(8)).
+            yield Rule(version, priority, "lo", table, address.ip)
+
+
+def _sysctls(intent: GatewayIntent, families: list[int]) -> Iterator[Sysctl]:
+    for side in (intent.internal, intent.external):
+        yield from _interface_sysctls(side)
+    for version in families:
+        yield Sysctl(FORWARDING[version], "1")
+
+
+def _interface_sysctls(side: Side) -> Iterator[Sysctl]:
+    # The kernel uses the larger of all/rp_filter and the interface's: 2, loose, is the one value
+    # that no other can make strict.
+    yield Sysctl(f"net/ipv4/conf/{side.interface}/rp_filter", "2")
+    if any(address.version == 6 for address in side.addresses):
+        # An interface whose addresses are managed takes none from router advertisements.
+        yield Sysctl(f"net/ipv6/conf/{side.interface}/accept_ra", "0")

@@ -1,0 +1,216 @@
+"""BFD without sockets: sessions driven by hand, and engines joined by a simulated link.
+
+Time is a plain integer of microseconds. `Bench` holds one session and speaks for its peer; `Link`
+joins engines by a network that loses, delays, doubles and reorders, and checks every packet that
+is sent against what must always hold.
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bfd.actions import Actions, Ended, StateChanged, Transmit
+from bfd.config import SessionConfig, SessionKey
+from bfd.discriminators import Discriminators
+from bfd.engine import Effect, Engine
+from bfd.fsm import State
+from bfd.packet import ControlPacket, RxMeta, decode
+from bfd.session import Session
+from bfd.timing import NEVER_US
+
+KEY = SessionKey("192.0.2.1", "192.0.2.2")
+FAST = SessionConfig(KEY, 100_000, 100_000, 3)
+PEER_DISCR = 77
+
+
+def packets(actions: Actions) -> list[ControlPacket]:
+    """The packets among actions, decoded."""
+    sent = []
+    for action in actions:
+        if isinstance(action, Transmit):
+            packet = decode(action.wire)
+            assert isinstance(packet, ControlPacket)
+            sent.append(packet)
+    return sent
+
+
+def changes(actions: Actions) -> list[tuple[State, State]]:
+    """The state changes among actions."""
+    return [(a.old, a.new) for a in actions if isinstance(a, StateChanged)]
+
+
+class Bench:
+    """One session and a clock; what the peer says is written by the test."""
+
+    def __init__(
+        self,
+        config: SessionConfig = FAST,
+        make: Callable[..., Session] = Session,
+        draw: float = 0.5,
+        **peer: Any,
+    ) -> None:
+        self.now_us = 10**9
+        self.session = make(config, 42, lambda: draw, self.now_us)
+        self.peer = ControlPacket(State.DOWN, PEER_DISCR, 42, 100_000, 100_000)._replace(**peer)
+
+    def hear(self, state: State, **fields: Any) -> Actions:
+        """The peer sends; what it said once it goes on saying, but for Poll and Final."""
+        momentary = {k: fields.pop(k) for k in ("poll", "final", "auth") if k in fields}
+        self.peer = self.peer._replace(state=state, **fields)
+        return self.session.receive(self.peer._replace(**momentary), self.now_us, self.now_us)
+
+    def wait(self, us: int, *, heard_until_us: int | None = None) -> Actions:
+        """Let time pass, doing what is due on the way."""
+        end = self.now_us + us
+        actions: Actions = ()
+        while self.session.due_us <= end:
+            self.now_us = max(self.now_us, self.session.due_us)
+            until = self.now_us if heard_until_us is None else heard_until_us
+            before = self.session.due_us
+            actions += self.session.expire(self.now_us, until)
+            if self.session.due_us == before or Ended() in actions:
+                break
+        self.now_us = end
+        return actions
+
+    def bring_up(self) -> "Bench":
+        """Three-way handshake, then the poll that announces the fast interval, answered."""
+        self.wait(0)
+        self.hear(State.DOWN)
+        assert self.session.state is State.INIT
+        self.hear(State.INIT)
+        assert self.session.state is State.UP
+        self.wait(100_000)
+        self.hear(State.UP, final=True)
+        self.hear(State.UP)
+        assert self.session.state is State.UP
+        return self
+
+
+@dataclass
+class Weather:
+    """What the network does to packets, one direction."""
+
+    loss: float = 0.0
+    doubling: float = 0.0
+    delay_us: tuple[int, int] = (100, 200)
+
+
+@dataclass
+class Node:
+    """An engine on the link, and what it has done."""
+
+    name: str
+    engine: Engine
+    sent: list[tuple[int, ControlPacket]] = field(default_factory=list)
+    changed: list[tuple[int, StateChanged]] = field(default_factory=list)
+    ended: int = 0
+
+
+class Link:
+    """Two engines, A (192.0.2.1) and B (192.0.2.2), and the network between them."""
+
+    def __init__(self, seed: int, a: SessionConfig = FAST, b: SessionConfig | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.now_us = 10**9
+        self.weather = {"A": Weather(), "B": Weather()}
+        self.a = Node("A", self._engine(b"a" * 32))
+        self.b = Node("B", self._engine(b"b" * 32))
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+        self.put(self.a, a)
+        if b is None:
+            b = replace(a, key=SessionKey(KEY.peer, KEY.local))
+        self.put(self.b, b)
+
+    def _engine(self, key: bytes) -> Engine:
+        return Engine(Discriminators(key), self.rng.random, lambda _index: "eth0")
+
+    def put(self, node: Node, config: SessionConfig) -> None:
+        """Configure a session."""
+        self._perform(node, node.engine.put(config, self.now_us))
+
+    def session(self, node: Node) -> Session:
+        """The one session of a node."""
+        (session,) = node.engine.sessions()
+        return session
+
+    @property
+    def states(self) -> tuple[State, State]:
+        """The state at A and at B."""
+        return self.session(self.a).state, self.session(self.b).state
+
+    def run(self, us: int) -> None:
+        """Let time pass."""
+        end = self.now_us + us
+        while True:
+            due, node = min(
+                ((n.engine.next_due_us(), n) for n in (self.a, self.b)), key=lambda x: x[0]
+            )
+            arrival = self._events[0][0] if self._events else NEVER_US
+            if min(due, arrival) > end:
+                break
+            self.now_us = max(self.now_us, min(due, arrival))
+            if arrival <= due:
+                heapq.heappop(self._events)[2]()
+            else:
+                for effect in node.engine.expire(self.now_us, self.now_us):
+                    self._perform(node, effect)
+        self.now_us = end
+
+    def later(self, us: int, what: Callable[[], None]) -> None:
+        """Do something after a time."""
+        heapq.heappush(self._events, (self.now_us + us, next(self._numbers), what))
+
+    def _perform(self, node: Node, effect: Effect) -> None:
+        session, actions = effect
+        for action in actions:
+            match action:
+                case Transmit(wire):
+                    self._transmit(node, session, wire)
+                case StateChanged():
+                    node.changed.append((self.now_us, action))
+                case Ended():
+                    node.ended += 1
+
+    def _transmit(self, node: Node, session: Session, wire: bytes) -> None:
+        packet = decode(wire)
+        assert isinstance(packet, ControlPacket), "what we send must be acceptable"
+        self._check(node, session, packet)
+        node.sent.append((self.now_us, packet))
+        weather = self.weather[node.name]
+        copies = 2 if self.rng.random() < weather.doubling else 1
+        for _ in range(copies):
+            if self.rng.random() >= weather.loss:
+                self.later(self.rng.randint(*weather.delay_us), self._delivery(node, session, wire))
+
+    def _delivery(self, sender: Node, session: Session, wire: bytes) -> Callable[[], None]:
+        receiver = self.b if sender is self.a else self.a
+        key = session.key
+
+        def deliver() -> None:
+            meta = RxMeta(key.peer, key.local, 255, 2, self.now_us)
+            effect = receiver.engine.receive(wire, meta, self.now_us)
+            if effect is not None:
+                self._perform(receiver, effect)
+
+        return deliver
+
+    def _check(self, node: Node, session: Session, packet: ControlPacket) -> None:
+        """What holds for every packet: D1, D8, and no state above Down without a peer."""
+        assert not (packet.poll and packet.final)
+        if packet.state is not State.UP:
+            assert packet.desired_min_tx_us >= 1_000_000
+        if packet.state in {State.INIT, State.UP}:
+            assert packet.your_discr != 0
+        assert packet.required_min_rx_us == session.config.required_min_rx_us
+        # Periodic packets, which repeat the last contents, keep their distance (D13).
+        if packet.final:
+            return
+        plain = packet._replace(poll=False)
+        if node.sent and node.sent[-1][1]._replace(poll=False, final=False) == plain:
+            before = next((at for at, p in reversed(node.sent) if not p.final), -NEVER_US)
+            assert self.now_us - before >= session.tx_interval_us * 3 // 4

@@ -1,0 +1,254 @@
+"""A specification and the facts of the machine, compiled to what has to be done. Pure.
+
+The result is an `Intent` for the dataplane and the BFD engine, or `Waiting` with every reason at
+once when something is missing that others bring: an interface of the CNI, an address on it. What
+the specification says is checked already (`vegd.spec`); here come the checks that need facts,
+because a side may leave its addresses to whoever made the interface. They heal by themselves, so
+they are reasons to wait and not faults. A family that cannot be forwarded while the other one can
+is a note: half a gateway is better than none, as long as somebody is told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bfd.session import SessionConfig, SessionKey
+from dataplane import model
+from vegd.facts import NodeFacts
+from vegd.side_checks import family, names_its_subnet, subnets
+from vegd.spec import Bfd, ExternalSide, GatewaySpec, Peer, Side
+from vegd.texts import Address, InterfaceAddress
+
+_FAMILIES = (4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the dataplane and the engine are to do; `notes` are for the status."""
+
+    dataplane: model.GatewayIntent
+    sessions: tuple[SessionConfig, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why nothing can be done yet: at least one sentence."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A side with the addresses that count: the configured ones, else those it has."""
+
+    name: str
+    side: Side
+    addresses: tuple[InterfaceAddress, ...]
+
+    @property
+    def manages_addresses(self) -> bool:
+        return self.side.addresses is not None
+
+    def has_address(self, version: int) -> bool:
+        return any(one.version == version for one in self.addresses)
+
+    def gateways(self) -> tuple[Address, ...]:
+        """Those that can be reached: the kernel refuses a next hop of a family it has no way to."""
+        return tuple(
+            gateway
+            for gateway in self.side.gateways
+            if self.has_address(gateway.version) or _is_on_any_link(gateway)
+        )
+
+    def lacks(self, version: int, *, needs_address: bool) -> str | None:
+        """What of the family the side lacks to forward it, in words."""
+        if needs_address and not self.has_address(version):
+            return f"no {self.name} {family(version)} address on {self.side.interface}"
+        if not any(gateway.version == version for gateway in self.gateways()):
+            return f"no {self.name} {family(version)} gateway"
+        return None
+
+
+def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A001 - the design's word
+    """What to do for this specification on this machine, or what has to come first."""
+    reasons = _missing_interfaces(spec, facts)
+    if reasons:
+        return Waiting(tuple(reasons))
+    internal = _view("internal", spec.internal, facts)
+    external = _view("external", spec.external, facts)
+    for view in (internal, external):
+        if not view.manages_addresses:
+            reasons += _address_reasons(view)
+    reasons += _overlap_reasons(internal, external)
+    if spec.bfd is not None:
+        reasons += _peer_reasons(spec.bfd, internal)
+    if reasons:
+        return Waiting(tuple(reasons))
+    return Intent(
+        dataplane=model.GatewayIntent(
+            internal=_compile_side(internal),
+            external=_compile_side(external),
+            policies=tuple(
+                model.Policy(policy.name, policy.snat, policy.ip_blocks) for policy in spec.policies
+            ),
+            bfd_peers=tuple(dict.fromkeys(peer.address for peer in _peers(spec))),
+        ),
+        sessions=() if spec.bfd is None else _sessions(spec.bfd, internal),
+        notes=_notes(spec, internal, external),
+    )
+
+
+def _missing_interfaces(spec: GatewaySpec, facts: NodeFacts) -> list[str]:
+    """Only what vegd does not create itself is waited for."""
+    there = facts.interfaces
+    reasons = []
+    if spec.internal.interface not in there:
+        reasons.append(f"interface {spec.internal.interface} does not exist yet")
+    external, macvlan = spec.external, spec.external.macvlan
+    if macvlan is None:
+        if external.interface not in there:
+            reasons.append(f"interface {external.interface} does not exist yet")
+        return reasons
+    if macvlan.parent not in there:
+        reasons.append(
+            f"the macvlan parent {macvlan.parent} of {external.interface} does not exist yet"
+        )
+    elif external.mtu is not None and external.mtu > there[macvlan.parent].mtu:
+        most = there[macvlan.parent].mtu
+        reasons.append(
+            f"the MTU {external.mtu} of {external.interface} is more than "
+            f"its macvlan parent {macvlan.parent} has ({most})"
+        )
+    existing = there.get(external.interface)
+    if existing is not None and existing.kind != "macvlan":
+        what = f" but a {existing.kind}" if existing.kind else ""
+        reasons.append(
+            f"interface {external.interface} exists and is no macvlan{what}; "
+            "remove it, or leave external.macvlan out to use it as it is"
+        )
+    return reasons
+
+
+def _view(name: str, side: Side, facts: NodeFacts) -> _View:
+    addresses = side.addresses
+    if addresses is None:
+        # Link-local addresses are of no use to SNAT, and as little to a peer behind a router.
+        addresses = tuple(
+            one for one in facts.interfaces[side.interface].addresses if not _is_on_any_link(one.ip)
+        )
+    return _View(name, side, addresses)
+
+
+def _is_on_any_link(address: Address) -> bool:
+    return address.version == 6 and address.is_link_local
+
+
+def _address_reasons(view: _View) -> list[str]:
+    """The checks of addresses and gateways that had to wait for the facts."""
+    name = view.side.interface
+    if not view.addresses:
+        return [f"interface {name} has no address yet"]
+    networks = subnets(view.addresses)
+    own = [one.ip for one in view.addresses]
+    reasons = []
+    for gateway in view.side.gateways:
+        wrong = next(filter(None, (names_its_subnet(gateway, net) for net in networks)), None)
+        if gateway in own:
+            wrong = "is an address of the interface itself"
+        if wrong is not None:
+            reasons.append(f"the {view.name} gateway {gateway} {wrong}")
+        elif gateway not in view.gateways() or _is_on_any_link(gateway):
+            continue
+        elif not any(gateway in network for network in networks):
+            listed = ", ".join(map(str, networks))
+            reasons.append(f"no address of {name} reaches the gateway {gateway} yet ({listed})")
+    return reasons
+
+
+def _overlap_reasons(internal: _View, external: _View) -> list[str]:
+    # Where the configuration gives both, it was checked.
+    return [
+        f"the subnets {inside} of {internal.side.interface} and {outside} of "
+        f"{external.side.interface} overlap"
+        for inside in subnets(internal.addresses)
+        for outside in subnets(external.addresses)
+        if inside.overlaps(outside)
+    ]
+
+
+def _peers(spec: GatewaySpec) -> Sequence[Peer]:
+    return () if spec.bfd is None else spec.bfd.peers
+
+
+def _peer_reasons(bfd: Bfd, internal: _View) -> list[str]:
+    reasons = []
+    name = internal.side.interface
+    own = [one.ip for one in internal.addresses]
+    for peer in bfd.peers:
+        if peer.local is not None and peer.local not in own:
+            needed = f"address {peer.local}"
+        elif _local(peer, internal) is None:
+            needed = f"{family(peer.address.version)} address"
+        else:
+            continue
+        reasons.append(
+            f"interface {name} has no {needed} yet, which the BFD peer {peer.address} needs"
+        )
+    return reasons
+
+
+def _local(peer: Peer, internal: _View) -> Address | None:
+    if peer.local is not None:
+        return peer.local
+    version = peer.address.version
+    return next((one.ip for one in internal.addresses if one.version == version), None)
+
+
+def _sessions(bfd: Bfd, internal: _View) -> tuple[SessionConfig, ...]:
+    sessions = []
+    for peer in bfd.peers:
+        timers = bfd.timers_of(peer)
+        # The interface stays open: the peer is behind the router (RFC 5881 §6 asks for one on
+        # the link), so which one its packets come in by is a matter of routing.
+        key = SessionKey(str(_local(peer, internal)), str(peer.address))
+        sessions.append(
+            SessionConfig(
+                key=key,
+                desired_min_tx_us=timers.min_tx * 1000,
+                required_min_rx_us=timers.min_rx * 1000,
+                detect_mult=timers.multiplier,
+                min_ttl=timers.min_ttl,
+                passive=timers.passive,
+            )
+        )
+    return tuple(sessions)
+
+
+def _compile_side(view: _View) -> model.Side:
+    side = view.side
+    macvlan = side.macvlan if isinstance(side, ExternalSide) else None
+    return model.Side(
+        interface=side.interface,
+        addresses=side.addresses or (),
+        gateways=view.gateways(),
+        mtu=side.mtu,
+        macvlan=None if macvlan is None else model.Macvlan(macvlan.parent, macvlan.mode),
+        found=() if view.manages_addresses else view.addresses,
+    )
+
+
+def _notes(spec: GatewaySpec, internal: _View, external: _View) -> tuple[str, ...]:
+    """For each family that policies name and that cannot be forwarded: why."""
+    notes = []
+    for version in _FAMILIES:
+        naming = [
+            policy
+            for policy in spec.policies
+            if any(block.version == version for block in policy.ip_blocks)
+        ]
+        with_snat = any(policy.snat for policy in naming)
+        lacking = internal.lacks(version, needs_address=True)
+        lacking = lacking or external.lacks(version, needs_address=with_snat)
+        if naming and lacking is not None:
+            notes.append(f"{family(version)} is not forwarded: {lacking}")
+    return tuple(notes)

@@ -1,0 +1,16 @@
+"""NodeFacts: what is known of the machine when a specification is compiled.
+
+Taken from the kernel just before each attempt and never kept: the next attempt looks again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dataplane.model import Interface
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """The interfaces of the network namespace by name, with their addresses."""
+
+    interfaces: Mapping[str, Interface]

@@ -1,0 +1,1 @@
+"""Where specifications come from: each source is an async iterator of SpecSnapshot."""
