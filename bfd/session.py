@@ -113,7 +113,8 @@ class Session:
         self.tx_interval_us = 0
         self._pace = timing.Pace(0, config.detect_mult)
         self.detection_time_us = 0
-        self._body = self._body_sent = b""
+        # The first packet of all is a periodic one, sent when it is due; until then it is no news.
+        self._body = self._body_sent = self._contents()
         self._periodic: tuple[Transmit] = (Transmit(b""),)
         self._steady: ControlPacket | None = None
         self.heard_us: int | None = None
@@ -291,8 +292,7 @@ class Session:
         self._advertise()
         self._use()
         self._body = self._contents()
-        # The first packet of all is the periodic one, sent when it is due.
-        news = bool(self._body_sent) and self._body != self._body_sent
+        news = self._body != self._body_sent
         if news and self._demand_is_active() and self.negotiation.poll is Poll.IDLE:
             # §6.6: a peer in Demand mode has to be asked to be sure that it was told.
             self.negotiation.ask_again()

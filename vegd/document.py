@@ -110,7 +110,7 @@ class _Field:
 
 
 @cache
-def _field(annotation: Any) -> _Field:  # noqa: ANN401  types have no common type
+def _field(annotation: Any) -> _Field:
     """Read an annotation: the outermost hint counts; ``None`` beside a type means optional."""
     kind, extras = annotation, []
     while True:
@@ -127,7 +127,7 @@ def _field(annotation: Any) -> _Field:  # noqa: ANN401  types have no common typ
     return _Field(kind, text, hint, meta)
 
 
-def _without_none(kind: Any) -> Any:  # noqa: ANN401
+def _without_none(kind: Any) -> Any:
     if get_origin(kind) not in (Union, types.UnionType) or type(None) not in get_args(kind):
         return None
     return Union[tuple(part for part in get_args(kind) if part is not type(None))]  # noqa: UP007
@@ -151,7 +151,7 @@ class _Decoder:
             value = {}
         is_silent = not self._draft.is_sound(*path)
         fields = msgspec.structs.fields(kind)
-        misspelt = self._unknown(path, value, [info.encode_name for info in fields])
+        misspelt = self._unknown(path, value, fields)
         decoded: dict[str, object] = {}
         for info in fields:
             there = (*path, info.encode_name)
@@ -174,20 +174,22 @@ class _Decoder:
         return kind(**decoded)
 
     def _unknown(
-        self, path: Path, value: dict[object, object], known: Sequence[str]
+        self, path: Path, value: dict[object, object], fields: Sequence[msgspec.structs.FieldInfo]
     ) -> frozenset[str]:
         """Complain of the fields that do not exist; the result is what they seem to mean."""
+        known = [info.encode_name for info in fields]
+        required = {info.encode_name for info in fields if info.required}
         plain = {_letters(each): each for each in known}
         meant = set()
         for name in value:
             if name in known:
                 continue
             text = name if isinstance(name, str) else shown(name)
-            close = difflib.get_close_matches(_letters(text), plain, n=1)
-            remedy = f"the fields here are {', '.join(known)}"
-            if close:
-                meant.add(plain[close[0]])
-                remedy = f"did you mean {plain[close[0]]}?"
+            close = [plain[one] for one in difflib.get_close_matches(_letters(text), plain)]
+            # Of several that are near, one that is missing is the likeliest.
+            close.sort(key=lambda one: (one in value, one not in required))
+            meant.update(close[:1])
+            remedy = f"did you mean {close[0]}?" if close else f"the fields here are {_list(known)}"
             self._draft.complain_of_field((*path, text), "is not a known field", remedy)
         return frozenset(meant)
 
@@ -249,6 +251,10 @@ def _mismatch(kind: object) -> str:
     return "is neither true nor false" if kind is bool else "is not one of the possible words"
 
 
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
 def _letters(name: str) -> str:
     """What remains of a field's name for comparison: forwardFor, forward_for, forward-for."""
     return name[:60].lower().replace("_", "").replace("-", "")
@@ -256,7 +262,7 @@ def _letters(name: str) -> str:
 
 def _fields_wanted(kind: type[msgspec.Struct]) -> str:
     names = [info.encode_name for info in msgspec.structs.fields(kind)]
-    return f"write its fields as FIELD: VALUE, one a line ({', '.join(names)})"
+    return f"write its fields as FIELD: VALUE, one a line ({_list(names)})"
 
 
 def _stand_in(about: _Field) -> object:

@@ -46,6 +46,12 @@ def subnets(addresses: Iterable[InterfaceAddress]) -> list[Network]:
     return list(dict.fromkeys(address.network for address in addresses))
 
 
+def sound_subnets(draft: "Draft[GatewaySpec]", name: SideName) -> list[Network]:
+    """The subnets of a side's addresses with which nothing is wrong."""
+    entries = draft.entries((name, "addresses"), side_of(draft, name).addresses or ())
+    return subnets(interface for path, interface in entries if draft.is_sound(*path))
+
+
 def own_addresses(spec: "GatewaySpec") -> list[Address]:
     """Every address that the configuration gives to the gateway."""
     sides = (spec.internal.addresses, spec.external.addresses)
@@ -120,13 +126,7 @@ def _check_addresses(draft: "Draft[GatewaySpec]") -> None:
 
 
 def _check_overlap(draft: "Draft[GatewaySpec]") -> None:
-    inside = subnets(
-        interface
-        for path, interface in draft.entries(
-            ("internal", "addresses"), draft.value.internal.addresses or ()
-        )
-        if draft.is_sound(*path)
-    )
+    inside = sound_subnets(draft, "internal")
     for path, interface in draft.entries(
         ("external", "addresses"), draft.value.external.addresses or ()
     ):
@@ -134,7 +134,7 @@ def _check_overlap(draft: "Draft[GatewaySpec]") -> None:
         if common is not None and draft.is_sound(*path):
             problem = f"is in a subnet that overlaps the internal {common}"
             remedy = "use different subnets inside and outside, or correct the prefix lengths"
-            draft.object_to(path, str(interface), problem, remedy)
+            draft.complain(path, str(interface), problem, remedy)
 
 
 def _check_gateways(draft: "Draft[GatewaySpec]", name: SideName) -> None:

@@ -18,6 +18,7 @@ from vegd.side_checks import (
     not_a_host,
     own_addresses,
     side_of,
+    sound_subnets,
     subnets,
 )
 from vegd.texts import Address, Network
@@ -69,7 +70,7 @@ def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
 def _check_policies(draft: "Draft[GatewaySpec]") -> None:
     names: dict[str, str] = {}
     blocks: dict[Network, tuple[str, bool | None]] = {}
-    outside = subnets(draft.value.external.addresses or ())
+    outside = sound_subnets(draft, "external")
     for path, policy in draft.entries(("policies",), draft.value.policies):
         if draft.is_sound(*path, "name"):
             if policy.name in names:

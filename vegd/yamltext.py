@@ -50,9 +50,7 @@ def parse_yaml(data: bytes) -> tuple[object, tuple[Fault, ...]]:
         return None, (Fault("", "", problem, "remove it"),)
     builder = _Builder()
     try:
-        # With "\n" added the parser sees the end of the text as a line of its own, and the
-        # position of an unfinished quote or bracket is the same for all versions of libyaml.
-        for event in _events(text + "\n"):
+        for event in _events(text):
             builder.take(event)
     except _Unusable as stop:
         return None, (*builder.faults, stop.fault)
@@ -104,7 +102,7 @@ class _Builder:
         self._stack: list[_Open] = []
         self._anchors: dict[str, object] = {}
 
-    def take(self, event: Any) -> None:  # noqa: ANN401  PyYAML's events have no types
+    def take(self, event: Any) -> None:
         match event:
             case yaml.ScalarEvent():
                 self._take_scalar(event)
@@ -121,7 +119,7 @@ class _Builder:
                 where = f"line {_line(event)}: another document starts here"
                 raise _Unusable(Fault("", "", where, "keep one document in the file"))
 
-    def _open(self, value: list[object] | dict[str, object], event: Any) -> None:  # noqa: ANN401
+    def _open(self, value: list[object] | dict[str, object], event: Any) -> None:
         self._refuse_as_key(event)
         if event.tag is not None:
             raise _Unusable(_tag_fault(event))
@@ -134,7 +132,7 @@ class _Builder:
         top = self._stack[-1] if self._stack else None
         return top is not None and isinstance(top.value, dict) and top.key is None
 
-    def _refuse_as_key(self, event: Any) -> None:  # noqa: ANN401
+    def _refuse_as_key(self, event: Any) -> None:
         if self._expects_key():
             where = f"line {_line(event)}: only a plain text can be the name of a field"
             raise _Unusable(Fault("", "", where, "write FIELD: VALUE"))
@@ -145,13 +143,13 @@ class _Builder:
         top = self._stack[-1]
         return (*top.path, len(top.value) if top.key is None else top.key)
 
-    def _take_scalar(self, event: Any) -> None:  # noqa: ANN401
+    def _take_scalar(self, event: Any) -> None:
         if self._expects_key():
             self._take_key(str(event.value), _line(event))
         else:
             self._place(_scalar(event), event.anchor)
 
-    def _place_alias(self, event: Any) -> None:  # noqa: ANN401
+    def _place_alias(self, event: Any) -> None:
         self._refuse_as_key(event)
         if event.anchor not in self._anchors:
             where = f"line {_line(event)}: *{event.anchor} refers to no earlier &{event.anchor}"
@@ -184,11 +182,11 @@ class _Builder:
             self.faults.append(Fault(path_text((*top.path, key)), "", problem, "keep one of them"))
 
 
-def _line(event: Any) -> int:  # noqa: ANN401
+def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _scalar(event: Any) -> object:  # noqa: ANN401
+def _scalar(event: Any) -> object:
     text = str(event.value)
     is_plain = event.tag is None and event.implicit[0]
     tag = str(event.tag or "").removeprefix(_TAG_PREFIX)
@@ -222,7 +220,7 @@ def _text_fault(problem: str, remedy: str) -> Fault:
     return Fault("", "the configuration", problem, remedy)
 
 
-def _tag_fault(event: Any) -> Fault:  # noqa: ANN401
+def _tag_fault(event: Any) -> Fault:
     tag = shown(str(event.tag).replace(_TAG_PREFIX, "!!"))
     where = f"line {_line(event)}: the tag {tag} is not supported"
     return Fault("", "", where, "remove it and write the plain value")
@@ -233,8 +231,7 @@ def _syntax_fault(error: yaml.YAMLError, text: str) -> Fault:
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return _text_fault("is not YAML", "check its indentation and punctuation")
-    line = [*text.split("\n"), ""][mark.line]
-    at = line[mark.column : mark.column + 1]
+    at = text[mark.index : mark.index + 1]
     place = f"line {mark.line + 1}, column {mark.column + 1}"
     if at == "\t":
         return Fault("", "", f"{place}: a tab is not allowed here", "indent with spaces")

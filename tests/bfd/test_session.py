@@ -32,8 +32,7 @@ def test_E1_an_active_session_speaks_first_and_at_once() -> None:
 def test_D16_a_passive_session_waits_to_be_spoken_to() -> None:
     bench = Bench(replace(FAST, passive=True))
     assert bench.wait(60_000_000) == ()
-    bench.hear(State.DOWN)
-    (packet,) = packets(bench.wait(0))
+    (packet,) = packets(bench.hear(State.DOWN))
     assert (packet.state, packet.your_discr) == (State.INIT, PEER_DISCR)
 
 

@@ -43,6 +43,8 @@ def test_E1_two_passive_sides_stay_silent() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_no_false_down_while_delay_varies_by_less_than_an_interval(seed: int) -> None:
     link = Link(seed)
+    # A Down of the handshake that arrives after its Up would rightly take the session down.
+    link.run(SECOND)
     link.weather["A"] = link.weather["B"] = Weather(doubling=0.2, delay_us=(100, 90_000))
     link.run(60 * SECOND)
     assert link.states == (State.UP, State.UP)
@@ -142,7 +144,7 @@ def test_D13_spacing_as_the_peer_sees_it(seed: int) -> None:
     link.run(60 * SECOND)
     times = [at for at, packet in link.a.sent[first:] if not packet.final]
     gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
-    assert 75_000 <= min(gaps)
+    assert min(gaps) >= 75_000
     assert max(gaps) <= 100_000
     assert 85_000 <= sum(gaps) / len(gaps) <= 90_000
     assert len({gap // 1000 for gap in gaps}) > 3

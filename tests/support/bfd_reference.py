@@ -30,7 +30,7 @@ class ReferenceSession:
             return self.remote_mult * self.RequiredMinRxInterval
         return self.remote_mult * self.remote_desired_us
 
-    def receive(self, packet: ControlPacket, now_us: int) -> bool:  # noqa: C901, PLR0912  as it is in the RFC
+    def receive(self, packet: ControlPacket, now_us: int) -> bool:
         """§6.8.6; whether an answer with Final is due."""
         if packet.auth:
             return False
@@ -47,18 +47,17 @@ class ReferenceSession:
             if self.SessionState != State.DOWN:
                 self.LocalDiag = 3
                 self.SessionState = State.DOWN
-        else:
-            if self.SessionState == State.DOWN:
-                if packet.state == State.DOWN:
-                    self.SessionState = State.INIT
-                elif packet.state == State.INIT:
-                    self.SessionState = State.UP
-            elif self.SessionState == State.INIT:
-                if packet.state in (State.INIT, State.UP):
-                    self.SessionState = State.UP
-            elif packet.state == State.DOWN:
-                self.LocalDiag = 3
-                self.SessionState = State.DOWN
+        elif self.SessionState == State.DOWN:
+            if packet.state == State.DOWN:
+                self.SessionState = State.INIT
+            elif packet.state == State.INIT:
+                self.SessionState = State.UP
+        elif self.SessionState == State.INIT:
+            if packet.state in (State.INIT, State.UP):
+                self.SessionState = State.UP
+        elif packet.state == State.DOWN:
+            self.LocalDiag = 3
+            self.SessionState = State.DOWN
         return packet.poll
 
     def look_at_the_clock(self, now_us: int) -> None:

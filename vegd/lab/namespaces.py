@@ -5,7 +5,10 @@ straight into their namespaces, so nothing ever shows up in the namespace of the
 that are built at the same moment cannot collide there.
 """
 
+import contextlib
 import fcntl
+import os
+import signal
 import socket
 import struct
 import subprocess
@@ -13,7 +16,7 @@ import threading
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 
-from pyroute2 import netns
+from pyroute2 import netns  # type: ignore[import-untyped]
 
 from vegd.lab.errors import LabError
 from vegd.lab.topology import Interface
@@ -54,6 +57,13 @@ def pids(namespace: str) -> list[int]:
     return [int(pid) for pid in run(["ip", "netns", "pids", namespace]).split()]
 
 
+def kill_inside(namespace: str) -> None:
+    """Kill every process whose network is this namespace."""
+    for pid in pids(namespace):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def add(name: str) -> None:
     """Make a namespace with its loopback up."""
     run(["ip", "netns", "add", name])
@@ -74,14 +84,9 @@ def veth(
     namespace: str, interface: str, mac: str | None, far_namespace: str, far_interface: str
 ) -> None:
     """A pair of links between two namespaces, both up."""
-    ip(
-        namespace,
-        [
-            f"link add {interface} {f'address {mac} ' if mac else ''}type veth "
-            f"peer name {far_interface} netns {far_namespace}",
-            f"link set {interface} up",
-        ],
-    )
+    own = f"{interface} address {mac}" if mac else interface
+    pair = f"link add {own} type veth peer name {far_interface} netns {far_namespace}"
+    ip(namespace, [pair, f"link set {interface} up"])
     ip(far_namespace, [f"link set {far_interface} up"])
 
 

@@ -1,0 +1,313 @@
+"""Real packets: VPC - gateway - outside, where the outside knows no way back to the VPC."""
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dataplane.kernel import Kernel, PolicyCounter
+from dataplane.model import GatewayIntent
+from dataplane.render import render
+from tests.support.dataplane import (
+    DIRECT_CLIENT,
+    EXTERNAL,
+    OUTSIDE,
+    OUTSIDE_PORT,
+    SNAT_CLIENT,
+    STRANGER,
+    Topology,
+    apply_in,
+    build,
+    eventually,
+    family,
+    gateway_intent,
+    inside_thread,
+    ipv4_only,
+    packets,
+    policy,
+    sources,
+    udp,
+    with_kernel,
+)
+from tests.support.netns import inside, ip, run
+
+pytestmark = pytest.mark.kernel
+
+Netns = Callable[[str], str]
+
+
+def ready(netns: Netns, intent: GatewayIntent | None = None) -> Topology:
+    """The three namespaces with the gateway applied."""
+    top = build(netns)
+    report = apply_in(top.gateway, render(intent or gateway_intent()))
+    assert report.ok, [str(error) for _, error in report.failed]
+    return top
+
+
+@contextlib.contextmanager
+def conversation(
+    top: Topology, client: str, version: int
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Sockets of a client and of the outside host."""
+    with udp(top.vpc, client) as ours, udp(top.outside, OUTSIDE[version], OUTSIDE_PORT) as theirs:
+        yield ours, theirs
+
+
+def exchange(ours: socket.socket, theirs: socket.socket, version: int) -> str:
+    """Send, answer, and return the address that the outside has seen. The first packet must do."""
+    ours.sendto(b"ask", (OUTSIDE[version], OUTSIDE_PORT))
+    _, seen = theirs.recvfrom(100)
+    theirs.sendto(b"answer", seen)
+    assert ours.recv(100) == b"answer"
+    return str(seen[0])
+
+
+def counter(ns: str, name: str) -> int:
+    """Packets in a named counter of ours."""
+    listing = run(ns, "nft", "list", "counter", "inet", "vegd", name).stdout
+    return int(listing.split("packets ")[1].split()[0])
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_source_with_snat_is_seen_with_the_external_address(netns: Netns, version: int) -> None:
+    top = ready(netns)
+    with conversation(top, SNAT_CLIENT[version], version) as (ours, theirs):
+        assert exchange(ours, theirs, version) == EXTERNAL[version]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_source_without_snat_keeps_its_address_and_can_be_called(
+    netns: Netns, version: int
+) -> None:
+    top = ready(netns)
+    with conversation(top, DIRECT_CLIENT[version], version) as (ours, theirs):
+        assert exchange(ours, theirs, version) == DIRECT_CLIENT[version]
+    with (
+        udp(top.vpc, DIRECT_CLIENT[version], 9000) as called,
+        udp(top.outside, OUTSIDE[version]) as caller,
+    ):
+        caller.sendto(b"hello", (DIRECT_CLIENT[version], 9000))
+        assert called.recv(100) == b"hello"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_source_with_snat_cannot_be_called_from_outside(netns: Netns, version: int) -> None:
+    top = ready(netns)
+    network = {4: "192.168.1.0/24", 6: "fd01::/64"}[version]
+    ip(f"-{version}", "route", "add", network, "via", EXTERNAL[version], ns=top.outside)
+    with (
+        udp(top.vpc, SNAT_CLIENT[version], 9000) as called,
+        udp(top.outside, OUTSIDE[version]) as caller,
+    ):
+        caller.sendto(b"hello", (SNAT_CLIENT[version], 9000))
+        eventually(lambda: counter(top.gateway, "drop-uninvited"))
+        called.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            called.recv(100)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_source_of_no_policy_is_dropped_and_counted(netns: Netns, version: int) -> None:
+    top = ready(netns)
+    with packets(top.outside, "o0") as capture, udp(top.vpc, STRANGER[version]) as ours:
+        for _ in range(3):
+            ours.sendto(b"out", (OUTSIDE[version], OUTSIDE_PORT))
+        eventually(lambda: counter(top.gateway, "drop-uncovered") >= 3)
+        assert STRANGER[version] not in sources(capture)
+
+
+def test_a_gateway_of_one_family_forwards_that_one_only(netns: Netns) -> None:
+    top = ready(netns, ipv4_only(gateway_intent()))
+    with conversation(top, SNAT_CLIENT[4], 4) as (ours, theirs):
+        assert exchange(ours, theirs, 4) == EXTERNAL[4]
+    with packets(top.outside, "o0") as capture, udp(top.vpc, SNAT_CLIENT[6]) as ours:
+        ours.sendto(b"out", (OUTSIDE[6], OUTSIDE_PORT))
+        assert SNAT_CLIENT[6] not in sources(capture)
+
+
+def test_counters_say_what_passed_and_survive_a_change_of_policies(netns: Netns) -> None:
+    top = ready(netns)
+    with conversation(top, SNAT_CLIENT[4], 4) as (ours, theirs):
+        for _ in range(3):
+            exchange(ours, theirs, 4)
+
+    def of_vpc() -> dict[str, PolicyCounter]:
+        async def read(kernel: Kernel) -> tuple[PolicyCounter, ...]:
+            return await kernel.counters()
+
+        every = with_kernel(top.gateway, read)
+        return {each.direction: each for each in every if (each.policy, each.family) == ("vpc", 4)}
+
+    before = of_vpc()
+    assert (before["out"].packets, before["out"].bytes) == (3, 3 * (28 + 3))
+    assert (before["in"].packets, before["in"].bytes) == (3, 3 * (28 + 6))
+    more = (*gateway_intent().policies, policy("third", "10.0.0.0/8"))
+    assert apply_in(top.gateway, render(gateway_intent(policies=more))).ok
+    assert of_vpc() == before
+
+
+def test_a_flow_that_stays_allowed_is_not_cut_by_a_change_of_policies(netns: Netns) -> None:
+    top = ready(netns)
+    with conversation(top, SNAT_CLIENT[4], 4) as (ours, theirs):
+        ours.sendto(b"ask", (OUTSIDE[4], OUTSIDE_PORT))
+        _, first = theirs.recvfrom(100)
+        more = (policy("narrow", "192.168.1.0/24"), *gateway_intent().policies)
+        assert apply_in(top.gateway, render(gateway_intent(policies=more))).ok
+        theirs.sendto(b"late answer", first)
+        assert ours.recv(100) == b"late answer"
+        ours.sendto(b"again", (OUTSIDE[4], OUTSIDE_PORT))
+        assert theirs.recvfrom(100)[1] == first
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_bfd_is_not_tracked_in_either_direction(netns: Netns, version: int) -> None:
+    top = ready(netns)
+    own, peer = {4: ("192.168.0.2", "192.168.0.1"), 6: ("fd00::2", "fd00::1")}[version]
+    with (
+        udp(top.gateway, own, 3784) as gateway,
+        udp(top.vpc, peer, 3784) as router,
+        udp(top.vpc, peer, 5000) as other,
+        udp(top.gateway, own, 5001) as listener,
+    ):
+        gateway.sendto(b"bfd", (peer, 3784))
+        router.recv(100)
+        router.sendto(b"bfd", (own, 3784))
+        gateway.recv(100)
+        other.sendto(b"tracked", (own, 5001))
+        listener.recv(100)
+        table = run(top.gateway, "cat", "/proc/net/nf_conntrack", check=False).stdout
+        if not table:
+            table = run(top.gateway, "conntrack", "-L", "-f", f"ipv{version}").stdout
+    assert "dport=5001" in table
+    assert "3784" not in table
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_reset_without_a_connection_does_not_leave_untranslated(
+    netns: Netns, version: int
+) -> None:
+    top = ready(netns)
+    client, server = SNAT_CLIENT[version], OUTSIDE[version]
+    pair = b"".join(socket.inet_pton(family(version), each) for each in (client, server))
+    header = struct.pack("!HHIIBBHHH", 40000, 80, 1, 1, 5 << 4, 0x04, 0, 0, 0)
+    tail = struct.pack("!BBH" if version == 4 else "!xxBBH", 0, 6, len(header))
+    total = sum(struct.unpack(f"!{len(x) // 2}H", x)[i] for x in (pair + tail + header,) for i in range(len(x) // 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    reset = header[:16] + struct.pack("!H", ~total & 0xFFFF) + header[18:]
+
+    def make() -> socket.socket:
+        raw = socket.socket(family(version), socket.SOCK_RAW, socket.IPPROTO_TCP)
+        raw.bind((client, 0))
+        return raw
+
+    with packets(top.outside, "o0") as capture, inside_thread(top.vpc, make) as raw:
+        raw.sendto(reset, (server, 0))
+        eventually(lambda: counter(top.gateway, "drop-untranslated"))
+        assert client not in sources(capture)
+
+
+FLOOD = """
+import itertools, socket, sys
+client, server = sys.argv[1:]
+kind = socket.AF_INET6 if ":" in client else socket.AF_INET
+for number in itertools.count():
+    with socket.socket(kind, socket.SOCK_DGRAM) as flow:
+        flow.bind((client, 0))
+        try:
+            flow.sendto(b"flood", (server, 7007))
+        except OSError:
+            pass
+"""
+
+
+def test_nothing_leaves_untranslated_while_the_gateway_is_applied_under_traffic(
+    netns: Netns,
+) -> None:
+    top = build(netns)
+    # The worst start: forwarding is already on when the daemon comes.
+    run(top.gateway, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+    floods = [
+        subprocess.Popen(
+            inside(top.vpc, sys.executable, "-c", FLOOD, client[version], OUTSIDE[version])
+        )
+        for client in (SNAT_CLIENT, STRANGER)
+        for version in (4, 6)
+    ]
+    seen: set[str] = set()
+    try:
+        with packets(top.outside, "o0") as capture:
+            for _ in range(2):
+                assert apply_in(top.gateway, render(gateway_intent())).ok
+            eventually(
+                lambda: seen.update(sources(capture)) or set(EXTERNAL.values()) <= seen, 15
+            )
+    finally:
+        for flood in floods:
+            os.kill(flood.pid, signal.SIGKILL)
+            flood.wait()
+    assert not seen & {*SNAT_CLIENT.values(), *STRANGER.values()}
+
+
+def third_way(netns: Netns, top: Topology) -> str:
+    """A management network of the host, with its own default route in table main."""
+    elsewhere = netns("mgmt")
+    ip("link", "add", "mgmt0", "netns", top.gateway, "type", "veth",
+       "peer", "name", "m0", "netns", elsewhere)
+    ip("address", "add", "198.51.100.1/24", "dev", "m0", ns=elsewhere)
+    ip("link", "set", "m0", "up", ns=elsewhere)
+    ip("address", "add", "198.51.100.2/24", "dev", "mgmt0", ns=top.gateway)
+    ip("link", "set", "mgmt0", "up", ns=top.gateway)
+    ip("route", "add", "default", "via", "198.51.100.1", ns=top.gateway)
+    return elsewhere
+
+
+def test_a_default_route_of_the_host_elsewhere_does_not_matter(netns: Netns) -> None:
+    top = build(netns)
+    third_way(netns, top)
+    assert apply_in(top.gateway, render(gateway_intent())).ok
+    with conversation(top, SNAT_CLIENT[4], 4) as (ours, theirs):
+        assert exchange(ours, theirs, 4) == EXTERNAL[4]
+
+
+def test_nothing_of_the_vpc_leaves_by_a_third_link_when_the_external_one_is_down(
+    netns: Netns,
+) -> None:
+    top = build(netns)
+    elsewhere = third_way(netns, top)
+    assert apply_in(top.gateway, render(gateway_intent())).ok
+    ip("link", "set", "net1", "down", ns=top.gateway)
+    with packets(elsewhere, "m0") as capture, udp(top.vpc, SNAT_CLIENT[4]) as ours:
+        for _ in range(5):
+            with contextlib.suppress(OSError):
+                ours.sendto(b"out", (OUTSIDE[4], OUTSIDE_PORT))
+        # A packet of the gateway itself comes last and shows that the capture has all before it.
+        with udp(top.gateway, "198.51.100.2") as marker:
+            marker.sendto(b"end", ("198.51.100.1", 9))
+        got: set[str] = set()
+        eventually(lambda: got.update(sources(capture)) or "198.51.100.2" in got)
+        assert SNAT_CLIENT[4] not in got
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_client_behind_the_router_is_told_that_its_packet_is_too_big(
+    netns: Netns, version: int
+) -> None:
+    top = ready(netns)
+    ip("link", "set", "net1", "mtu", "1300", ns=top.gateway)
+    with udp(top.vpc, SNAT_CLIENT[version]) as ours:
+        if version == 4:
+            ours.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER: set DF
+            ours.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+        else:
+            ours.setsockopt(socket.IPPROTO_IPV6, 23, 2)
+            ours.setsockopt(socket.IPPROTO_IPV6, 25, 1)
+        ours.sendto(b"x" * 1400, (OUTSIDE[version], OUTSIDE_PORT))
+        with pytest.raises(OSError, match="Message too long"):
+            ours.recv(100)

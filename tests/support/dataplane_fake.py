@@ -1,0 +1,121 @@
+"""A kernel in memory that obeys the same contract as the real one (tests/dataplane/test_contract).
+
+It holds objects of ours and of others, refuses what a real kernel refuses (an address on a link that
+is not there) and can be told to refuse more.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+
+from dataplane.errors import DataplaneError, Refused
+from dataplane.kernel import ConntrackUsage, PolicyCounter
+from dataplane.model import Address, DataplaneState, Interface, Link, Route, Rule, Sysctl
+from dataplane.plan import ApplyReport, NftChange, Op, Plan
+from dataplane.render import FORWARDING
+
+
+class FakeKernel:
+    """Implements ``dataplane.kernel.Kernel``; ``links`` are there from the start, foreign."""
+
+    def __init__(self, *links: str) -> None:
+        self.state = DataplaneState(
+            links=frozenset(Link(name, mtu=1500, up=False, owned=False) for name in links)
+        )
+        self.refusing: set[type] = set()
+
+    async def interfaces(self) -> Mapping[str, Interface]:
+        return {
+            link.name: Interface(
+                link.name,
+                place,
+                "macvlan" if link.macvlan else None,
+                link.up,
+                link.mtu or 1500,
+                tuple(a.address for a in self.state.addresses if a.interface == link.name),
+            )
+            for place, link in enumerate(sorted(self.state.links, key=lambda each: each.name), 1)
+        }
+
+    async def observe(self, desired: DataplaneState) -> DataplaneState:
+        now = self.state
+        names = {link.name for link in desired.links}
+        paths = {each.path for each in desired.sysctls}
+        return replace(
+            now,
+            links=frozenset(link for link in now.links if link.owned or link.name in names),
+            addresses=frozenset(a for a in now.addresses if a.owned or a in desired.addresses),
+            rules=frozenset(r for r in now.rules if r.owned or r in desired.rules),
+            sysctls=frozenset(s for s in now.sysctls if s.path in paths),
+        )
+
+    async def apply(self, plan: Plan) -> ApplyReport:
+        outcomes: list[tuple[Op, DataplaneError | None]] = []
+        for op in plan.ops:
+            opens = isinstance(op.object, Sysctl) and op.object.path in FORWARDING.values()
+            error: DataplaneError | None = None
+            if opens and any(wrong for _, wrong in outcomes):
+                error = DataplaneError(f"{op.object}: left alone")
+            else:
+                try:
+                    self._carry_out(op)
+                except DataplaneError as exc:
+                    error = exc
+            outcomes.append((op, error))
+        return ApplyReport.of(outcomes)
+
+    def _carry_out(self, op: Op) -> None:
+        if type(op.object) in self.refusing:
+            raise Refused(str(op.object), 1)
+        adding = not op.removes
+        match op.object:
+            case NftChange(after=after):
+                self.state = replace(self.state, nft=after)
+            case Link() as link:
+                self._link(link, adding=adding)
+            case Address() as address:
+                self._there(address.interface)
+                kept = self.state.addresses - {address}
+                self.state = replace(self.state, addresses=kept | {address} if adding else kept)
+            case Route() as route:
+                self._there(route.interface)
+                kept_routes = self.state.routes - {route}
+                self.state = replace(
+                    self.state, routes=kept_routes | {route} if adding else kept_routes
+                )
+            case Rule() as rule:
+                kept_rules = self.state.rules - {rule}
+                self.state = replace(self.state, rules=kept_rules | {rule} if adding else kept_rules)
+            case Sysctl() as wish:
+                others = {each for each in self.state.sysctls if each.path != wish.path}
+                self.state = replace(self.state, sysctls=frozenset({*others, wish}))
+
+    def _there(self, name: str) -> None:
+        if name not in {link.name for link in self.state.links}:
+            raise Refused(name, 19)
+
+    def _link(self, wish: Link, *, adding: bool) -> None:
+        there = next((link for link in self.state.links if link.name == wish.name), None)
+        others = frozenset(link for link in self.state.links if link.name != wish.name)
+        if not adding:
+            self.state = replace(self.state, links=others)
+            return
+        if there is None and wish.macvlan is None:
+            raise Refused(str(wish), 19)
+        if wish.macvlan is not None:
+            self._there(wish.macvlan.parent)
+        owned = there.owned if there else True
+        mtu = wish.mtu or (there.mtu if there else 1500)
+        made = replace(wish, mtu=mtu, owned=owned)
+        self.state = replace(self.state, links=others | {made})
+
+    async def changes(self) -> AsyncIterator[None]:
+        yield None
+
+    async def counters(self) -> tuple[PolicyCounter, ...]:
+        return ()
+
+    async def conntrack(self) -> ConntrackUsage:
+        return ConntrackUsage(0, 0)
+
+    async def aclose(self) -> None:
+        """Nothing to close."""

@@ -1,0 +1,65 @@
+"""What the VPC router saw: one JSON line per change of a session, whichever kind of router.
+
+Times are CLOCK_MONOTONIC in seconds, which all processes of a machine share.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from vegd.lab.topology import Family, Gateway
+
+FILE = "router-events"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterEvent:
+    """A session of the router has a new state: Up, Init, Down or AdminDown."""
+
+    at: float
+    gateway: str
+    family: str
+    state: str
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the router uses this gateway for the family."""
+        return self.state == "Up"
+
+
+class EventLog:
+    """Appends events; used by the router's process."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file: TextIO = (directory / FILE).open("a", buffering=1)
+
+    def add(self, gateway: str, family: Family, state: str) -> None:
+        """Write one event, now."""
+        event = RouterEvent(time.monotonic(), gateway, family.value, state)
+        self._file.write(json.dumps(asdict(event)) + "\n")
+
+
+def read(directory: Path) -> list[RouterEvent]:
+    """All events so far, oldest first."""
+    try:
+        lines = (directory / FILE).read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [RouterEvent(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def newest(directory: Path) -> dict[tuple[str, str], RouterEvent]:
+    """The newest event of each (gateway, family)."""
+    return {(event.gateway, event.family): event for event in read(directory)}
+
+
+def up(directory: Path, gateways: tuple[Gateway, ...]) -> bool:
+    """Whether all sessions with these gateways are Up."""
+    states = newest(directory)
+    return all(
+        (event := states.get((gateway.name, family.value))) is not None and event.is_up
+        for gateway in gateways
+        for family in Family
+    )
