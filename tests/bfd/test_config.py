@@ -1,4 +1,4 @@
-"""Configuration is refused with the field, the value and what would be right (checklist C7, D20)."""
+"""Configuration is refused with the field, the value and what would be right (C7, D20)."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def test_C7_a_bad_value_is_named(fields: dict[str, Any], message: str) -> None:
         (("192.0.2.1", "fd00::1"), "different families"),
         (("192.0.2.1", "192.0.2.1"), "is the local address"),
         (("192.0.2.1", "192.0.2"), "is not an IP address"),
-        (("192.0.2.1", "0.0.0.0"), "not the address of one host"),
+        (("fd00::1", "::"), "not the address of one host"),
         (("192.0.2.1", "224.0.0.1"), "not the address of one host"),
         (("fd00::1", "FD00::2"), "must be written 'fd00::2'"),
         (("fd00::1", "fd00:0::2"), "must be written 'fd00::2'"),

@@ -1,6 +1,7 @@
 """One session, event by event: the rules of checklist B to F that are more than the grid."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -405,7 +406,7 @@ def test_D14_a_new_multiplier_of_one_changes_the_spacing() -> None:
             times.append(bench.now_us)
         if (bench.now_us - start) % 50_000 == 0:
             bench.hear(State.UP)
-    assert all(b - a <= 91_000 for a, b in zip(times, times[1:], strict=False))
+    assert all(b - a <= 91_000 for a, b in pairwise(times))
 
 
 def test_the_reason_of_the_last_change_is_a_sentence() -> None:

@@ -5,6 +5,7 @@ whole histories. Seeds make each failure repeatable.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -143,7 +144,7 @@ def test_D13_spacing_as_the_peer_sees_it(seed: int) -> None:
     first = len(link.a.sent)
     link.run(60 * SECOND)
     times = [at for at, packet in link.a.sent[first:] if not packet.final]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert min(gaps) >= 75_000
     assert max(gaps) <= 100_000
     assert 85_000 <= sum(gaps) / len(gaps) <= 90_000

@@ -120,7 +120,7 @@ class FakeTransport:
         return min(r.heard_until_us for r in self.receivers)
 
     def send(self, key: SessionKey, discr: int, wire: bytes, /) -> str | None:
-        if self.error is None:
+        if self.error is None and discr:
             self.sent.append((self._clock.now_us, key, wire))
         return self.error
 

@@ -13,6 +13,7 @@ from vegd.cli.options import AsJson, show, table
 
 if TYPE_CHECKING:
     from vegd.lab.lab import Lab
+    from vegd.lab.topology import RouterKind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -199,7 +200,7 @@ def demo(
     run_demo(options, probe_ms, report, picture)
 
 
-def _kind(router: str):  # noqa: ANN202
+def _kind(router: str) -> "RouterKind":
     from vegd.lab.errors import BadRequest  # noqa: PLC0415
     from vegd.lab.topology import RouterKind  # noqa: PLC0415
 

@@ -59,7 +59,7 @@ def run_demo(
 
     Raises LabError where no scene could be played.
     """
-    if options.gateways < 2:  # noqa: PLR2004
+    if options.gateways < 2:
         raise LabError("gateways: the demo needs at least 2, so that one can take over")
     console = Console()
     remove(options.prefix)
@@ -90,7 +90,8 @@ def run_demo(
         _judge(report, stage, flows)
         if flows:
             marks = [(scene.start, scene.name) for scene in stage.played[1:]]
-            title = f"vegd: {options.router.value} router, {options.interval_ms} ms x {options.multiplier}"
+            timers = f"{options.interval_ms} ms x {options.multiplier}"
+            title = f"vegd: {options.router.value} router, {timers}"
             draw(picture_path, lab.topology, flows, marks, title)
     report.write(report_path)
     if report.scenes:

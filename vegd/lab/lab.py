@@ -68,7 +68,7 @@ class Lab:
                 [
                     *namespaces.address_lines("eth0", client.addresses),
                     f"route add default via {self.topology.subnet2[0].ip}",
-                    f"-6 route add default via {self.topology.subnet2[1].ip}",
+                    f"route add default via {self.topology.subnet2[1].ip}",
                 ],
             )
         for gateway in self.topology.gateways:
