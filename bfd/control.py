@@ -10,6 +10,7 @@ disabled, until an agent commits again.
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import socket
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 32
 _WRITE_BUFFER = 16_384
+_TIDY_UP_EVERY = 32
 
 
 class ControlSocketError(Exception):
@@ -79,6 +81,7 @@ class ControlServer:
         self._hold_s = hold_s
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._served = 0
         self._agents: set[_Connection] = set()
         self._agent_left = asyncio.Event()
         self._agent_came = asyncio.Event()
@@ -170,6 +173,14 @@ class ControlServer:
             self._tasks.discard(task)
             self._agent_went(connection)
             writer.close()
+            self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        # The engine makes no reference cycles and runs without the collector, but the streams of
+        # asyncio make some per connection. Everything from start-up is frozen: this is short.
+        self._served += 1
+        if self._served % _TIDY_UP_EVERY == 0:
+            gc.collect()
 
 
 class _Connection:
@@ -322,10 +333,10 @@ class _Connection:
                 pump = tasks.create_task(self._pump(changed, something, writer))
                 # Whatever a watcher says is ignored; that it hangs up is not.
                 while await reader.read(protocol.LINE_LIMIT):
-                    pass
+                    gc.collect()
                 pump.cancel()
         except* ConnectionError:
-            pass
+            gc.collect()
         finally:
             self._host.unwatch(note)
 

@@ -42,8 +42,8 @@ class Kernel(Protocol):
         ...
 
     async def apply(self, plan: Plan) -> ApplyReport:
-        """Carry out a plan in its order. A failed operation does not stop the independent ones;
-        forwarding is not switched on after a failure."""
+        """Carry out a plan in its order. A failed operation does not stop the independent ones,
+        but after it nothing is removed and forwarding is not switched on."""
         ...
 
     def changes(self) -> AsyncIterator[None]:

@@ -64,7 +64,8 @@ class LinuxKernel:
         outcomes: list[tuple[Op, DataplaneError | None]] = []
         failed = False
         for op in plan.ops:
-            if failed and _opens_forwarding(op):
+            if failed and (op.removes or _opens_forwarding(op)):
+                # What was to take its place may be missing, or the rules that make it safe.
                 error: DataplaneError | None = DataplaneError(
                     f"{op.object}: left alone, because something before it failed"
                 )

@@ -46,6 +46,11 @@ _IFF_UP = 1
 _IFA_F_NODAD = 2
 _RTN_UNICAST = 1
 _SCOPE_LINK = 253
+# Not among pyroute2's masks: rtnetlink groups 19, 24 and 25 (linux/rtnetlink.h). Netconf tells of
+# parameters such as forwarding.
+_RTMGRP_IPV6_RULE = 1 << 18
+_RTMGRP_IPV4_NETCONF = 1 << 23
+_RTMGRP_IPV6_NETCONF = 1 << 24
 _GROUPS = (
     RTMGRP_LINK
     | RTMGRP_IPV4_IFADDR
@@ -53,7 +58,12 @@ _GROUPS = (
     | RTMGRP_IPV4_ROUTE
     | RTMGRP_IPV6_ROUTE
     | RTMGRP_IPV4_RULE
+    | _RTMGRP_IPV6_RULE
+    | _RTMGRP_IPV4_NETCONF
+    | _RTMGRP_IPV6_NETCONF
 )
+_GONE = {errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL}
+"""What the kernel says when an object to remove is not there: removed already, or replaced."""
 _MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru"}
 
 
@@ -168,6 +178,8 @@ class Netlink:
         try:
             await handlers[type(op.object)](op.object, op.action)
         except NetlinkError as exc:
+            if op.removes and exc.code in _GONE:
+                return
             raise Refused(str(op.object), exc.code) from exc
         except OSError as exc:
             raise Refused(str(op.object), exc.errno or 0, str(exc.strerror or exc)) from exc
@@ -233,7 +245,25 @@ class Netlink:
             body["gateway"] = str(route.gateway)
         elif route.destination.version == 4:
             body["scope"] = _SCOPE_LINK
-        await self._socket.route("replace" if action == "add" else "del", **body)
+        if action == "remove":
+            await self._socket.route("del", **body)
+            return
+        try:
+            await self._socket.route("add", **body)
+        except NetlinkError as exc:
+            # A next hop is exchanged in one step, but only if the route is ours.
+            if exc.code != errno.EEXIST or not await self._owns(route):
+                raise
+            await self._socket.route("replace", **body)
+
+    async def _owns(self, route: Route) -> bool:
+        """Whether all routes to the same place in the same table are ours."""
+        there = await self._routes({})
+        return all(
+            each.owned
+            for each in there
+            if (each.destination, each.table) == (route.destination, route.table)
+        )
 
     async def _apply_rule(self, rule: Rule, action: str) -> None:
         body: dict[str, Any] = {

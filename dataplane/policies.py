@@ -21,6 +21,7 @@ BFD_PORTS = (3784, 4784)
 """RFC 5881 §4, RFC 5883 §5."""
 
 DROPPED_UNCOVERED = "drop-uncovered"
+DROPPED_ELSEWHERE = "drop-elsewhere"
 DROPPED_UNINVITED = "drop-uninvited"
 DROPPED_UNTRANSLATED = "drop-untranslated"
 
@@ -47,7 +48,7 @@ def render_table(intent: GatewayIntent, families: list[int]) -> NftTable:
         NftChain(name, None, (rule(counted(name), {"accept": None}),)) for name in policy_chains
     ]
     chains += _base_chains(intent.internal.interface, intent.external.interface)
-    drops = {DROPPED_UNCOVERED, DROPPED_UNINVITED, DROPPED_UNTRANSLATED}
+    drops = {DROPPED_UNCOVERED, DROPPED_ELSEWHERE, DROPPED_UNINVITED, DROPPED_UNTRANSLATED}
     return NftTable(
         counters=frozenset({*policy_chains, *drops}),
         sets=frozenset(each for version in (4, 6) for each in _sets(version, intervals[version])),
@@ -98,9 +99,15 @@ def _base_chains(internal: str, external: str) -> list[NftChain]:
     masquerade: Expression = {"masquerade": {"flags": "fully-random"}}
     drop: Expression = {"drop": None}
     accept: Expression = {"accept": None}
+    elsewhere = {"meta": {"key": "oifname"}}, {"set": sorted((external, internal))}
     forward = (
         *(rule(*outward, _lookup(version, "saddr", f"out{version}")) for version in (4, 6)),
         rule(*outward, counted(DROPPED_UNCOVERED), drop),
+        # Without its routes, when the external link is down for instance, a packet would follow
+        # the host's own and leave by a third interface, untranslated.
+        rule(
+            _meta("iifname", internal), _match("!=", *elsewhere), counted(DROPPED_ELSEWHERE), drop
+        ),
         *(
             rule(*inward, established, _lookup(version, "daddr", f"in{version}"))
             for version in (4, 6)

@@ -76,6 +76,9 @@ def _rules(intent: GatewayIntent, version: int) -> Iterator[Rule]:
 def _sysctls(intent: GatewayIntent, families: list[int]) -> Iterator[Sysctl]:
     for side in (intent.internal, intent.external):
         yield from _interface_sysctls(side)
+    # "Packet too big" carries the address of the interface it is about, so that it follows the rule
+    # for that address back to the VPC; otherwise a source behind the router would never hear of it.
+    yield Sysctl("net/ipv4/icmp_errors_use_inbound_ifaddr", "1")
     for version in families:
         yield Sysctl(FORWARDING[version], "1")
 
@@ -84,6 +87,11 @@ def _interface_sysctls(side: Side) -> Iterator[Sysctl]:
     # The kernel uses the larger of all/rp_filter and the interface's: 2, loose, is the one value
     # that no other can make strict.
     yield Sysctl(f"net/ipv4/conf/{side.interface}/rp_filter", "2")
+    # When the first address of a subnet goes, the others stay.
+    yield Sysctl(f"net/ipv4/conf/{side.interface}/promote_secondaries", "1")
+    if side.macvlan is not None:
+        # The parent would answer ARP for the macvlan's address, too, with its own MAC.
+        yield Sysctl(f"net/ipv4/conf/{side.macvlan.parent}/arp_ignore", "1")
     if any(address.version == 6 for address in side.addresses):
         # An interface whose addresses are managed takes none from router advertisements.
         yield Sysctl(f"net/ipv6/conf/{side.interface}/accept_ra", "0")

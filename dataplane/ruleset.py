@@ -19,6 +19,7 @@ Json = dict[str, Any]
 _TABLE: Json = {"family": NFT_FAMILY, "table": NFT_TABLE}
 _TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
 _VERSIONS = {name: version for version, name in _TYPES.items()}
+_LAST = {4: 2**32 - 1, 6: 2**128 - 1}
 _FOREIGN = -1
 """The version of a set of another type, which is none of ours and goes."""
 
@@ -111,11 +112,15 @@ def _add_set(each: NftSet) -> Json:
 def _elements(before: NftSet | None, wish: NftSet) -> Iterator[Json]:
     """Elements to delete, then elements to add: an interval may take the place of another."""
     old = before.elements if before else frozenset[NftElement]()
-    for verb, elements in (("delete", old - wish.elements), ("add", wish.elements - old)):
+    gone, new = old - wish.elements, wish.elements - old
+    if any(each.last == _LAST[wish.version] for each in gone):
+        # libnftables 1.0 does not find the interval that ends with the last address of all.
+        yield {"flush": {_kind(wish)[0]: _named(wish.name)}}
+        gone, new = frozenset(), wish.elements
+    for verb, elements in (("delete", gone), ("add", new)):
         if elements:
-            listed = [
-                _element(each, wish.version) for each in sorted(elements, key=lambda e: e.first)
-            ]
+            ordered = sorted(elements, key=lambda each: each.first)
+            listed = [_element(each, wish.version) for each in ordered]
             yield {verb: {"element": {**_named(wish.name), "elem": listed}}}
 
 

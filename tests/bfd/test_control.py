@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import random
 import socket
@@ -69,7 +70,7 @@ def config(n: int, **fields: Any) -> SessionConfig:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  the condition is the engine's, without an event
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -224,6 +225,23 @@ async def test_a_client_that_goes_in_the_middle_of_a_line_is_forgotten(engine: E
         await client.snapshot()
 
 
+async def test_connections_leave_nothing_behind_though_the_collector_is_off(
+    engine: Engines,
+) -> None:
+    async def connect(times: int) -> int:
+        for _ in range(times):
+            async with Client(engine.path) as client:
+                await client.snapshot()
+        return len(gc.get_objects())
+
+    gc.disable()
+    try:
+        before = await connect(64)
+        assert await connect(320) - before < 2000
+    finally:
+        gc.enable()
+
+
 async def test_too_many_connections_are_refused_in_words(engine: Engines) -> None:
     raws = [await Raw.open(engine.path) for _ in range(32)]
     extra = await Raw.open(engine.path, hello=False)
@@ -239,7 +257,7 @@ async def test_too_many_connections_are_refused_in_words(engine: Engines) -> Non
             return False
 
     async with asyncio.timeout(5):
-        while not await another():  # noqa: ASYNC110  as above
+        while not await another():
             await asyncio.sleep(0.01)
 
 

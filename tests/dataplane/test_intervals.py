@@ -14,9 +14,7 @@ _prefixes = st.builds(
     st.integers(0, 63).map(lambda low: (10 << 24) | low),
     st.integers(26, 32),
 )
-_policies = st.lists(
-    st.tuples(st.booleans(), st.lists(_prefixes, max_size=5)), max_size=5
-).map(
+_policies = st.lists(st.tuples(st.booleans(), st.lists(_prefixes, max_size=5)), max_size=5).map(
     lambda drawn: tuple(
         Policy(f"p{place}", snat, tuple(sources)) for place, (snat, sources) in enumerate(drawn)
     )

@@ -22,7 +22,9 @@ _policy_sets = st.lists(
     ),
     max_size=4,
 ).map(
-    lambda drawn: tuple(policy(f"p{i}", source, snat=snat) for i, (snat, source) in enumerate(drawn))
+    lambda drawn: tuple(
+        policy(f"p{i}", source, snat=snat) for i, (snat, source) in enumerate(drawn)
+    )
 )
 _intents = st.builds(
     lambda policies, last, single: (ipv4_only if single else lambda each: each)(
@@ -48,9 +50,7 @@ def test_nothing_is_planned_when_all_is_as_wished(intent: GatewayIntent) -> None
 
 
 @given(_intents, _intents)
-def test_a_plan_leads_from_any_gateway_to_any_other(
-    one: GatewayIntent, two: GatewayIntent
-) -> None:
+def test_a_plan_leads_from_any_gateway_to_any_other(one: GatewayIntent, two: GatewayIntent) -> None:
     async def story() -> None:
         kernel = FakeKernel("eth0", "ext0")
         for intent in (one, two):
@@ -88,8 +88,12 @@ def test_first_plan_of_a_gateway_reads_like_this() -> None:
         "+ rule 1002 iif net1 (IPv4) lookup 1000",
         "+ rule 1003 iif lo from 192.168.0.2 lookup 1000",
         "+ rule 1004 iif lo from 172.17.0.11 lookup 1001",
+        "~ sysctl net/ipv4/conf/eth0/promote_secondaries = 1",
         "~ sysctl net/ipv4/conf/eth0/rp_filter = 2",
+        "~ sysctl net/ipv4/conf/ext0/arp_ignore = 1",
+        "~ sysctl net/ipv4/conf/net1/promote_secondaries = 1",
         "~ sysctl net/ipv4/conf/net1/rp_filter = 2",
+        "~ sysctl net/ipv4/icmp_errors_use_inbound_ifaddr = 1",
         "~ sysctl net/ipv6/conf/eth0/accept_ra = 0",
         "~ sysctl net/ipv4/ip_forward = 1",
     ]

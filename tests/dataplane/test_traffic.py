@@ -35,7 +35,7 @@ from tests.support.dataplane import (
     udp,
     with_kernel,
 )
-from tests.support.netns import inside, ip, run
+from tests.support.netns import inside, ip, ip_json, run
 
 pytestmark = pytest.mark.kernel
 
@@ -105,11 +105,49 @@ def test_a_source_with_snat_cannot_be_called_from_outside(netns: Netns, version:
         udp(top.vpc, SNAT_CLIENT[version], 9000) as called,
         udp(top.outside, OUTSIDE[version]) as caller,
     ):
+        # The outside learns the neighbour first; who answers is a test of its own.
+        with udp(top.gateway, EXTERNAL[version]) as gateway:
+            gateway.sendto(b"first", caller.getsockname()[:2])
+            assert caller.recv(100) == b"first"
         caller.sendto(b"hello", (SNAT_CLIENT[version], 9000))
         eventually(lambda: counter(top.gateway, "drop-uninvited"))
         called.setblocking(False)
         with pytest.raises(BlockingIOError):
             called.recv(100)
+
+
+def test_the_parent_of_a_macvlan_does_not_answer_for_its_addresses(netns: Netns) -> None:
+    top = ready(netns)
+    own = hardware_address(top.gateway, "net1")
+    request = struct.pack(
+        "!HHBBH6s4s6s4s",
+        *(1, 0x0800, 6, 4, 1),  # Ethernet, IPv4, lengths, request (RFC 826)
+        hardware_address(top.outside, "o0"),
+        socket.inet_aton(OUTSIDE[4]),
+        bytes(6),
+        socket.inet_aton(EXTERNAL[4]),
+    )
+
+    def make() -> socket.socket:
+        channel = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0806))
+        channel.bind(("o0", 0x0806))
+        channel.settimeout(3)
+        return channel
+
+    answering = set()
+    with inside_thread(top.outside, make) as channel:
+        channel.sendto(request, ("o0", 0x0806, 0, 0, b"\xff" * 6))
+        # net1 hears a broadcast after its parent has, so once it has answered, all have.
+        while own not in answering:
+            answer = channel.recv(100)
+            if answer[6:8] == b"\0\2" and answer[14:18] == socket.inet_aton(EXTERNAL[4]):
+                answering.add(answer[8:14])
+    assert answering == {own}
+
+
+def hardware_address(ns: str, interface: str) -> bytes:
+    """The MAC address of an interface."""
+    return bytes.fromhex(ip_json("link", "show", interface, ns=ns)[0]["address"].replace(":", ""))
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -196,8 +234,8 @@ def test_a_reset_without_a_connection_does_not_leave_untranslated(
     client, server = SNAT_CLIENT[version], OUTSIDE[version]
     pair = b"".join(socket.inet_pton(family(version), each) for each in (client, server))
     header = struct.pack("!HHIIBBHHH", 40000, 80, 1, 1, 5 << 4, 0x04, 0, 0, 0)
-    tail = struct.pack("!BBH" if version == 4 else "!xxBBH", 0, 6, len(header))
-    total = sum(struct.unpack(f"!{len(x) // 2}H", x)[i] for x in (pair + tail + header,) for i in range(len(x) // 2))
+    summed = pair + struct.pack("!HH", 6, len(header)) + header  # RFC 9293 §3.1, pseudo header
+    total = sum(word for (word,) in struct.iter_unpack("!H", summed))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     reset = header[:16] + struct.pack("!H", ~total & 0xFFFF) + header[18:]
@@ -245,9 +283,7 @@ def test_nothing_leaves_untranslated_while_the_gateway_is_applied_under_traffic(
         with packets(top.outside, "o0") as capture:
             for _ in range(2):
                 assert apply_in(top.gateway, render(gateway_intent())).ok
-            eventually(
-                lambda: seen.update(sources(capture)) or set(EXTERNAL.values()) <= seen, 15
-            )
+            eventually(lambda: seen.update(sources(capture)) or set(EXTERNAL.values()) <= seen, 15)
     finally:
         for flood in floods:
             os.kill(flood.pid, signal.SIGKILL)
@@ -258,8 +294,20 @@ def test_nothing_leaves_untranslated_while_the_gateway_is_applied_under_traffic(
 def third_way(netns: Netns, top: Topology) -> str:
     """A management network of the host, with its own default route in table main."""
     elsewhere = netns("mgmt")
-    ip("link", "add", "mgmt0", "netns", top.gateway, "type", "veth",
-       "peer", "name", "m0", "netns", elsewhere)
+    ip(
+        "link",
+        "add",
+        "mgmt0",
+        "netns",
+        top.gateway,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "m0",
+        "netns",
+        elsewhere,
+    )
     ip("address", "add", "198.51.100.1/24", "dev", "m0", ns=elsewhere)
     ip("link", "set", "m0", "up", ns=elsewhere)
     ip("address", "add", "198.51.100.2/24", "dev", "mgmt0", ns=top.gateway)

@@ -79,10 +79,11 @@ def test_metrics_and_their_document_name_the_same_things() -> None:
     source = (ROOT / "vegd/metrics.py").read_text()
     names = set(re.findall(r'"(vegd_[a-z0-9_]+)"', source))
     names |= {
-        f"vegd_bfd_session_{name}" for name in re.findall(r'^        "([a-z_]+)": "', source, re.M)
+        f"vegd_bfd_session_{name}"
+        for name in re.findall(r'^        "([a-z_]+)": "', source, re.MULTILINE)
     }
     document = (ROOT / "docs/metrics.md").read_text()
-    documented = set(re.findall(r"^\| `(vegd_[a-z0-9_]+)`", document, re.M))
+    documented = set(re.findall(r"^\| `(vegd_[a-z0-9_]+)`", document, re.MULTILINE))
     assert {name.removesuffix("_total") for name in documented} == names
 
 

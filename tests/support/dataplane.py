@@ -2,8 +2,8 @@
 
 A socket belongs to the namespace of the thread that makes it and stays there, so the tests make
 their sockets in a short-lived thread that has entered the namespace, then use them from anywhere.
-The real kernel is driven the same way: a whole event loop in such a thread, because threads that it
-starts (libnftables runs in one) inherit the namespace. The thread of the test never changes its own.
+The real kernel is driven the same way: a whole event loop in such a thread, because threads that
+it starts (libnftables runs in one) inherit the namespace. The thread of the test never moves.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ def ipv4_only(intent: GatewayIntent) -> GatewayIntent:
 
 
 def inside_thread(ns: str, work: Callable[[], T]) -> T:
-    """What ``work`` returns when it runs in a fresh thread in a namespace; raises what it raises."""
+    """What ``work`` returns (or raises) when it runs in a fresh thread in a namespace."""
     outcome: list[T] = []
     problem: list[BaseException] = []
 

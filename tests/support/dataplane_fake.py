@@ -1,7 +1,7 @@
 """A kernel in memory that obeys the same contract as the real one (tests/dataplane/test_contract).
 
-It holds objects of ours and of others, refuses what a real kernel refuses (an address on a link that
-is not there) and can be told to refuse more.
+It holds objects of ours and of others, refuses what a real kernel refuses (an address on a link
+that is not there) and can be told to refuse more.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -84,7 +84,9 @@ class FakeKernel:
                 )
             case Rule() as rule:
                 kept_rules = self.state.rules - {rule}
-                self.state = replace(self.state, rules=kept_rules | {rule} if adding else kept_rules)
+                self.state = replace(
+                    self.state, rules=kept_rules | {rule} if adding else kept_rules
+                )
             case Sysctl() as wish:
                 others = {each for each in self.state.sysctls if each.path != wish.path}
                 self.state = replace(self.state, sysctls=frozenset({*others, wish}))
