@@ -333,10 +333,10 @@ class _Connection:
                 pump = tasks.create_task(self._pump(changed, something, writer))
                 # Whatever a watcher says is ignored; that it hangs up is not.
                 while await reader.read(protocol.LINE_LIMIT):
-                    gc.collect()
+                    pass
                 pump.cancel()
         except* ConnectionError:
-            gc.collect()
+            pass
         finally:
             self._host.unwatch(note)
 

@@ -93,19 +93,26 @@ class LinuxKernel:
             async for _ in source:
                 dirty.set()
 
-        async with asyncio.TaskGroup() as tasks:
-            followers = [
-                tasks.create_task(follow(Netlink.changes())),
-                tasks.create_task(follow(nftables_changes())),
-            ]
-            try:
-                while True:
-                    await dirty.wait()
-                    dirty.clear()
-                    yield
-            finally:
+        # No task group: a generator that is closed while it waits would break it (PEP 789).
+        followers = [
+            asyncio.create_task(follow(Netlink.changes())),
+            asyncio.create_task(follow(nftables_changes())),
+        ]
+        for follower in followers:
+            follower.add_done_callback(lambda _: dirty.set())
+        try:
+            while True:
+                await dirty.wait()
+                dirty.clear()
                 for follower in followers:
-                    follower.cancel()
+                    if follower.done():
+                        # It follows for ever, so it has failed; the caller is to know.
+                        follower.result()
+                yield
+        finally:
+            for follower in followers:
+                follower.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
 
     async def counters(self) -> tuple[PolicyCounter, ...]:
         """The counters of all policies."""

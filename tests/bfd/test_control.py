@@ -299,6 +299,9 @@ async def test_a_slow_watcher_holds_up_nobody_and_gets_the_newest_state(engine: 
             for number in range(rounds):
                 enabled = number == rounds - 1
                 await client.configure([config(n, enabled=enabled) for n in range(count)], number)
+                # Turns enough for one that writes without looking to write it all.
+                for _ in range(2 * count):
+                    await asyncio.sleep(0)
         lines = 0
         newest: dict[str, int] = {}
         while len(newest) < count or set(newest.values()) != {State.DOWN}:

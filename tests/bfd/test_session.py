@@ -159,6 +159,10 @@ def test_D10_a_poll_is_answered_at_once_and_moves_no_other_packet() -> None:
     (answer,) = packets(bench.hear(State.UP, poll=True))
     assert (answer.final, answer.poll) == (True, False)
     assert bench.session.due_us == due
+    # Not even when the answer has news for the peer.
+    (answer,) = packets(bench.hear(State.UP, poll=True, my_discr=1234))
+    assert (answer.final, answer.your_discr) == (True, 1234)
+    assert bench.session.due_us == due
 
 
 def test_D8_an_answer_during_our_own_poll_has_no_poll_bit() -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 
 import pytest
 
 from dataplane.diff import diff
 from dataplane.kernel import Kernel
-from dataplane.model import DataplaneState, GatewayIntent
+from dataplane.model import DataplaneState, GatewayIntent, Macvlan
 from dataplane.plan import Plan
 from dataplane.render import render
 from tests.support.dataplane import (
@@ -22,7 +24,7 @@ from tests.support.dataplane import (
     policy,
     with_kernel,
 )
-from tests.support.netns import ip, run
+from tests.support.netns import ip, ip_json, run, veth
 
 pytestmark = pytest.mark.kernel
 
@@ -226,16 +228,47 @@ def test_following_changes_can_be_ended_by_closing(netns: Netns) -> None:
 
 
 def test_opening_and_closing_leaves_no_descriptor_behind(netns: Netns) -> None:
-    import os  # noqa: PLC0415 - only here
-
     gw = build(netns).gateway
 
     async def nothing(kernel: Kernel) -> None:
         desired = render(gateway_intent())
         diff(await kernel.observe(desired), desired)
 
+    def descriptors() -> int:
+        gc.collect()  # what an earlier test has left to the collector is not counted here
+        return len(list(Path("/proc/self/fd").iterdir()))
+
     with_kernel(gw, nothing)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = descriptors()
     for _ in range(5):
         with_kernel(gw, nothing)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert descriptors() == before
+
+
+def test_a_macvlan_moves_to_another_parent_and_gets_everything_back_in_two_rounds(
+    netns: Netns,
+) -> None:
+    top = build(netns)
+    gw = top.gateway
+    veth(top.outside, "o9", gw, "ext9")
+    assert apply_in(gw, render(gateway_intent())).ok
+    intent = gateway_intent()
+    moved = render(replace(intent, external=replace(intent.external, macvlan=Macvlan("ext9"))))
+    for _ in range(2):
+        assert apply_in(gw, moved).ok
+    assert plan_in(gw, moved) == Plan.empty
+    assert ip_json("link", "show", "net1", ns=gw)[0]["link"] == "ext9"
+
+
+def test_a_link_of_somebody_else_under_the_name_of_our_macvlan_is_not_replaced(
+    netns: Netns,
+) -> None:
+    top = build(netns)
+    veth(top.outside, "o9", top.gateway, "net1")
+    report = apply_in(top.gateway, render(gateway_intent()))
+    refused = [str(error) for op, error in report.failed if "macvlan" in str(op)]
+    assert len(refused) == 1
+    assert "somebody else" in refused[0]
+    shown = run(top.gateway, "ip", "-d", "link", "show", "net1").stdout
+    assert "veth" in shown
+    assert run(top.gateway, "cat", "/proc/sys/net/ipv4/ip_forward").stdout == "0\n"
