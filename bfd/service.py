@@ -26,6 +26,7 @@ from bfd.discriminators import KEY_LENGTH, Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
 from bfd.realtime import Scheduling, stop_collecting
+from bfd.selector import MillisecondSelector
 from bfd.session import Session
 from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot, describe, label_discards
 from bfd.transport import Receiver, TransportError, UdpTransport
@@ -179,18 +180,18 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         _make_directory(runtime_dir)
-        asyncio.run(
-            serve(
-                runtime_dir,
-                options.key_file or runtime_dir / "discriminator.key",
-                options.hold_time,
-            )
-        )
+        key_file = options.key_file or runtime_dir / "discriminator.key"
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(serve(runtime_dir, key_file, options.hold_time))
     except StartError as exc:
         handler.close()
         sys.stderr.write(f"vegd bfd: {exc}\n")
         return 1
     return 0
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(MillisecondSelector())
 
 
 def _make_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ NEVER_US = 1 << 62
 SLOW_TX_US = 1_000_000
 """The fastest Desired Min TX that a session may have while it is not Up (§6.8.3)."""
 
-_WAKE_EARLY_US = 1_000
+_WAKE_EARLY_US = 1_200
 _LONGEST_TICK_US = 4_096
 
 
@@ -45,7 +45,7 @@ class Pace:
         # of the interval or less: sessions that wait for the same tick share a wake-up, and the
         # ticks of slow sessions fall together with ticks of faster ones.
         self._tick_us = 1 << max(min(interval_us // 24, _LONGEST_TICK_US).bit_length() - 1, 0)
-        self._early_us = min(_WAKE_EARLY_US, interval_us // 10)
+        self._early_us = min(_WAKE_EARLY_US, interval_us // 8)
 
     def gap_us(self, draw: float) -> int:
         """A distance between two packets; `draw` is a fresh random number, 0 <= draw < 1."""
@@ -67,7 +67,7 @@ class Pace:
     def leaves_us(self, planned_us: int, sent_us: int) -> int:
         """When a packet planned for `planned_us` leaves: on a tick before that, if jitter allows.
 
-        The event loop wakes up to a millisecond late; leaving that much before the planned time
+        The event loop wakes up to a millisecond late; aiming that much before the planned time
         keeps the distance within 100 %. Never nearer to the last packet than 75 %.
         """
         tick_us = self._tick_us

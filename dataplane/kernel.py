@@ -43,7 +43,8 @@ class Kernel(Protocol):
 
     async def apply(self, plan: Plan) -> ApplyReport:
         """Carry out a plan in its order. A failed operation does not stop the independent ones,
-        but after it nothing is removed and forwarding is not switched on."""
+        but after it nothing is removed and forwarding is not switched on. After a refused nftables
+        transaction nothing is done at all: a route without the table would leak."""
         ...
 
     def changes(self) -> AsyncIterator[None]:

@@ -62,15 +62,16 @@ class LinuxKernel:
     async def apply(self, plan: Plan) -> ApplyReport:
         """Carry out a plan; see `dataplane.kernel.Kernel.apply`."""
         outcomes: list[tuple[Op, DataplaneError | None]] = []
-        failed = False
+        failed = unguarded = False
         for op in plan.ops:
-            if failed and (op.removes or _opens_forwarding(op)):
+            if unguarded or (failed and (op.removes or _opens_forwarding(op))):
                 # What was to take its place may be missing, or the rules that make it safe.
                 error: DataplaneError | None = DataplaneError(
                     f"{op.object}: left alone, because something before it failed"
                 )
             else:
                 error = await self._attempt(op)
+                unguarded = error is not None and isinstance(op.object, NftChange)
             failed = failed or error is not None
             outcomes.append((op, error))
         return ApplyReport.of(outcomes)

@@ -83,7 +83,7 @@ class Raw:
 
     @classmethod
     async def open(cls, path: Path, *, hello: bool = True) -> "Raw":
-        raw = cls(*await asyncio.open_unix_connection(path, limit=1 << 24))
+        raw = cls(*await asyncio.open_unix_connection(path))
         if hello:
             assert (await raw.ask({"op": "hello", "version": VERSION}))["ok"]
         return raw
@@ -297,16 +297,16 @@ async def test_a_slow_watcher_holds_up_nobody_and_gets_the_newest_state(engine: 
         await slow.ask({"op": "watch"})
         async with asyncio.timeout(20):
             for number in range(rounds):
-                enabled = number == rounds - 1
-                await client.configure([config(n, enabled=enabled) for n in range(count)], number)
+                fields = {"enabled": number % 2 == 1, "detect_mult": number + 10}
+                await client.configure([config(n, **fields) for n in range(count)], number)
                 # Turns enough for one that writes without looking to write it all.
                 for _ in range(2 * count):
                     await asyncio.sleep(0)
         lines = 0
         newest: dict[str, int] = {}
-        while len(newest) < count or set(newest.values()) != {State.DOWN}:
+        while len(newest) < count or set(newest.values()) != {rounds + 9}:
             session = (await slow.answer())["session"]
-            newest[session["config"]["local"]] = session["state"]
+            newest[session["config"]["local"]] = session["config"]["detect_mult"]
             lines += 1
         assert lines < count * rounds / 2, "changes were merged while nobody read"
         slow.close()

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from dataplane.diff import diff
 from dataplane.kernel import Kernel, PolicyCounter
-from dataplane.model import GatewayIntent
+from dataplane.model import GatewayIntent, NftTable
+from dataplane.plan import NftChange, Op, Plan
 from dataplane.render import render
 from tests.support.dataplane import (
     DIRECT_CLIENT,
@@ -289,6 +291,35 @@ def test_nothing_leaves_untranslated_while_the_gateway_is_applied_under_traffic(
             os.kill(flood.pid, signal.SIGKILL)
             flood.wait()
     assert not seen & {*SNAT_CLIENT.values(), *STRANGER.values()}
+
+
+def test_nothing_leaves_untranslated_when_the_table_is_refused(
+    netns: Netns,
+) -> None:
+    top = build(netns)
+    run(top.gateway, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    desired = render(gateway_intent())
+
+    async def story(kernel: Kernel) -> None:
+        plan = diff(await kernel.observe(desired), desired)
+        # A version of the table that is not there: the kernel refuses to change it.
+        gone = NftTable(frozenset({"gone"}), frozenset(), frozenset())
+        refused = Op("add", NftChange(gone, NftTable(frozenset(), frozenset(), frozenset())))
+        others = (op for op in plan.ops if not isinstance(op.object, NftChange))
+        assert not (await kernel.apply(Plan((refused, *others)))).ok
+
+    with_kernel(top.gateway, story)
+    with packets(top.outside, "o0") as capture, udp(top.vpc, SNAT_CLIENT[4]) as ours:
+        for _ in range(5):
+            with contextlib.suppress(OSError):
+                ours.sendto(b"out", (OUTSIDE[4], OUTSIDE_PORT))
+        # Seen last, after whatever the VPC has sent. It needs no route of ours.
+        ip("address", "replace", "172.17.0.99/16", "dev", "ext0", ns=top.gateway)
+        with udp(top.gateway, "172.17.0.99") as marker:
+            marker.sendto(b"end", (OUTSIDE[4], 9))
+        got: set[str] = set()
+        eventually(lambda: got.update(sources(capture)) or "172.17.0.99" in got)
+        assert SNAT_CLIENT[4] not in got
 
 
 def third_way(netns: Netns, top: Topology) -> str:

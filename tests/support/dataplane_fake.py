@@ -52,8 +52,10 @@ class FakeKernel:
         outcomes: list[tuple[Op, DataplaneError | None]] = []
         for op in plan.ops:
             opens = isinstance(op.object, Sysctl) and op.object.path in FORWARDING.values()
+            wrong = [failed.object for failed, why in outcomes if why]
+            unguarded = any(isinstance(each, NftChange) for each in wrong)
             error: DataplaneError | None = None
-            if opens and any(wrong for _, wrong in outcomes):
+            if unguarded or (wrong and (opens or op.removes)):
                 error = DataplaneError(f"{op.object}: left alone")
             else:
                 try:

@@ -1,0 +1,55 @@
+"""Scheduling: what is granted is reported, children get none of it, and a runaway loop loses it."""
+
+import subprocess
+import sys
+
+import pytest
+
+ACQUIRE = "import os; from bfd.realtime import Scheduling; s = Scheduling(); s.acquire(); "
+
+
+def output_of(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", ACQUIRE + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout.strip()
+
+
+def test_what_is_granted_is_what_the_kernel_says() -> None:
+    granted, policy, nice = output_of(
+        "policy = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK; "
+        "print(s, policy == os.SCHED_FIFO, os.getpriority(os.PRIO_PROCESS, 0), sep=',')"
+    ).split(",")
+    expected = {
+        "fifo 10": ("True", nice),
+        "nice -20": ("False", "-20"),
+        "normal": ("False", nice),
+    }
+    assert (policy, nice) == expected[granted]
+
+
+def test_children_are_scheduled_normally() -> None:
+    code = (
+        "import subprocess, sys; "
+        "print(subprocess.run([sys.executable, '-c', 'import os; print(os.sched_getscheduler(0))'],"
+        " capture_output=True, text=True).stdout)"
+    )
+    assert output_of(code) == "0"
+
+
+@pytest.mark.kernel
+def test_a_loop_that_never_sleeps_loses_its_class_and_not_its_life() -> None:
+    code = (
+        "import time; end = time.monotonic() + 5\n"
+        "while time.monotonic() < end and str(s).startswith('fifo'): pass\n"
+        "print(s, os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, sep='|')"
+    )
+    said, policy = output_of(code).split("|")
+    if said.startswith("nice"):
+        pytest.skip("the machine grants no real-time class")
+    assert said == "normal, after a second without sleep"
+    assert policy == "0"

@@ -1,0 +1,230 @@
+"""The real daemon in a namespace between a router and the outside, and its command line."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.netns import inside, ip, run, veth
+
+PYTHON = [sys.executable, "-m", "vegd"]
+
+
+def eventually(condition: Callable[[], bool], what: str, within_s: float = 15.0) -> None:
+    """Poll until the condition holds; fail with `what` was waited for."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Site:
+    """A gateway's namespace with a router and an outside host on its links."""
+
+    gateway: str
+    router: str
+    outside: str
+    directory: Path
+    spec: dict[str, Any] = field(default_factory=dict)
+    engines: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """End the engines of the router."""
+        for engine in self.engines:
+            engine.kill()
+            engine.wait(5)
+
+    @property
+    def config(self) -> Path:
+        """The configuration file, as `write` left it."""
+        return self.directory / "gateway.yaml"
+
+    @property
+    def runtime_dir(self) -> Path:
+        """The daemon's runtime directory."""
+        return self.directory / "run"
+
+    def write(self, **changes: Any) -> None:
+        """Write the configuration, with some sections replaced, in one step as editors do."""
+        self.spec |= changes
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump(self.spec, sort_keys=False))
+        fresh.rename(self.config)
+
+    def command(self, *arguments: str, ns: str | None = None) -> list[str]:
+        """A vegd command line in the gateway's namespace."""
+        return inside(ns or self.gateway, *PYTHON, *arguments)
+
+    def vegd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a vegd command to its end."""
+        return subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, check=False, timeout=30
+        )
+
+    def status(self) -> dict[str, Any] | None:
+        """The daemon's status; None while none answers."""
+        done = self.vegd("status", "--json", "--runtime-dir", str(self.runtime_dir))
+        return dict(json.loads(done.stdout)) if done.returncode in (0, 1) else None
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The sessions of the gateway's engine."""
+        done = self.vegd("sessions", "--json", "--runtime-dir", str(self.runtime_dir))
+        return list(json.loads(done.stdout)) if done.returncode in (0, 1) else []
+
+    def footprint(self) -> str:
+        """Everything of the kernel that the daemon could have touched, as text."""
+        return "\n".join(
+            run(self.gateway, *command).stdout
+            for command in (
+                ("nft", "list", "ruleset"),
+                ("ip", "rule"),
+                ("ip", "-6", "rule"),
+                ("ip", "route", "show", "table", "all"),
+                ("ip", "-brief", "link"),
+                ("ip", "-brief", "address", "show", "scope", "global"),
+                ("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"),
+            )
+        )
+
+    @contextlib.contextmanager
+    def daemon(self, command: str = "run") -> Iterator["Daemon"]:
+        """A running daemon; killed with its engine at the end if it still runs."""
+        daemon = Daemon(self, command)
+        try:
+            yield daemon
+        finally:
+            daemon.kill()
+
+    def router_engine(self, peers: dict[str, str], interval_ms: int = 50) -> Path:
+        """An engine on the router with a session per (local, peer); returns its directory."""
+        directory = self.directory / "router"
+        directory.mkdir(exist_ok=True)
+        script = _ROUTER.format(
+            path=str(directory / "bfd.sock"), peers=peers, interval_us=interval_ms * 1000
+        )
+        engine = [sys.executable, "-m", "bfd", "--runtime-dir", str(directory)]
+        process = subprocess.Popen(inside(self.router, *engine), stderr=subprocess.DEVNULL)
+        self.engines.append(process)
+        eventually((directory / "bfd.sock").exists, "the router's engine")
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+        return directory
+
+
+_ROUTER = """
+import asyncio
+from pathlib import Path
+from bfd.client import Client
+from bfd.config import SessionConfig, SessionKey
+
+async def main():
+    async with Client(Path({path!r})) as client:
+        await client.configure(
+            [SessionConfig(SessionKey(local, peer), {interval_us}, {interval_us}, 3)
+             for local, peer in {peers!r}.items()], 1)
+
+asyncio.run(main())
+"""
+
+
+class Daemon:
+    """One ``vegd run`` (or ``agent``) of a site."""
+
+    def __init__(self, site: Site, command: str) -> None:
+        self.site = site
+        self.log = site.directory / f"{command}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                site.command(
+                    command, "--config", str(site.config), "--runtime-dir", str(site.runtime_dir)
+                ),
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_for(self, state: str) -> dict[str, Any]:
+        """Wait for a state of the gateway; returns the status."""
+        found: dict[str, Any] = {}
+
+        def reached() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            found.clear()
+            found.update(self.site.status() or {})
+            return found.get("state") == state
+
+        eventually(reached, f"state {state}; {self.log}")
+        return found
+
+    def ends(self, within_s: float = 20.0) -> int:
+        """Wait for the end; returns the exit status."""
+        return self.process.wait(within_s)
+
+    def kill(self) -> None:
+        """SIGKILL to the daemon alone, if it runs."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(5)
+
+
+def build(netns: Callable[[str], str], directory: Path) -> Site:
+    """A site with everything in place, and a configuration that fits it."""
+    gateway, router, outside = netns("gw"), netns("router"), netns("outside")
+    veth(gateway, "eth0", router, "gw", (), ("192.168.0.1/24", "fd00::1/64"))
+    veth(gateway, "ext0", outside, "gw", (), ("172.17.0.1/16", "fd17::1/64"))
+    for address in ("10.255.255.255/32", "fdff::1/128"):
+        ip("address", "add", address, "dev", "lo", ns=router)
+    site = Site(gateway, router, outside, directory)
+    site.write(
+        name="gw1",
+        internal={
+            "interface": "eth0",
+            "addresses": ["192.168.0.2/24", "fd00::2/64"],
+            "gateways": ["192.168.0.1", "fd00::1"],
+        },
+        external={
+            "interface": "net1",
+            "macvlan": {"parent": "ext0"},
+            "addresses": ["172.17.0.11/16", "fd17::11/64"],
+            "gateways": ["172.17.0.1", "fd17::1"],
+        },
+        policies=[{"name": "vpc", "snat": True, "ipBlocks": ["192.168.1.0/24", "fd01::/64"]}],
+        bfd={
+            "minTX": 50,
+            "minRX": 50,
+            "peers": [{"address": "10.255.255.255"}, {"address": "fdff::1"}],
+        },
+        drain={"forwardFor": 1},
+        metrics={"listen": "127.0.0.1:10669"},
+    )
+    return site
+
+
+def get(ns: str, path: str) -> tuple[int, str]:
+    """GET a page of the daemon in a namespace: HTTP status and body."""
+    code = (
+        "import sys, urllib.request, urllib.error\n"
+        "try: answer = urllib.request.urlopen('http://127.0.0.1:10669' + sys.argv[1], timeout=5)\n"
+        "except urllib.error.HTTPError as error: answer = error\n"
+        "print(answer.status); print(answer.read().decode(), end='')"
+    )
+    done = run(ns, sys.executable, "-c", code, path)
+    first, _, body = done.stdout.partition("\n")
+    return int(first), body
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
