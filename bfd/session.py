@@ -324,8 +324,14 @@ class Session:
             # Planned anew, counted from the last packet: a shorter interval is kept at once.
             self._planned_us = NEVER_US
         self._pace = timing.Pace(interval_us, self.config.detect_mult)
+        peer_tx_us = self.remote_desired_min_tx_us
+        if self.state is not State.UP:
+            # §6.8.3 has every system send slowly until it is Up. OVN announces its fast interval
+            # all the same, and yet sends only when something wakes it, such as a packet of ours,
+            # one a second. Taken at its word, Init would end before that, again and again.
+            peer_tx_us = max(peer_tx_us, timing.SLOW_TX_US)
         self.detection_time_us = timing.detection_time_us(
-            self.remote_detect_mult, use.required_in_use_us, self.remote_desired_min_tx_us
+            self.remote_detect_mult, use.required_in_use_us, peer_tx_us
         )
 
     def _contents(self) -> bytes:

@@ -180,22 +180,31 @@ def test_D10_a_state_change_with_a_poll_is_told_by_the_answer_alone() -> None:
     assert (answer.state, answer.final) == (State.INIT, True)
 
 
-def test_D12_silence_takes_init_and_up_down_with_diagnostic_1() -> None:
-    for bench in (Bench().bring_up(), Bench()):
-        if bench.session.state is State.DOWN:
-            bench.wait(0)
-            bench.hear(State.DOWN)
-        bench.wait(299_999)
-        assert bench.session.state in {State.INIT, State.UP}
-        assert State.DOWN in {new for _, new in changes(bench.wait(1))}
-        assert bench.session.local_diag is Diagnostic.CONTROL_DETECTION_TIME_EXPIRED
+def test_D12_silence_takes_up_down_with_diagnostic_1() -> None:
+    bench = Bench().bring_up()
+    bench.wait(299_999)
+    assert bench.session.state is State.UP
+    assert changes(bench.wait(1)) == [(State.UP, State.DOWN)]
+    assert bench.session.local_diag is Diagnostic.CONTROL_DETECTION_TIME_EXPIRED
+
+
+def test_D12_a_peer_is_held_to_a_second_until_we_are_up_whatever_it_announces() -> None:
+    bench = Bench()
+    bench.wait(0)
+    bench.hear(State.DOWN)
+    # A peer like OVN announces 100 ms at once, and yet answers only when a packet wakes it.
+    repeated = packets(bench.wait(2_999_999))
+    assert len(repeated) >= 2
+    assert {packet.state for packet in repeated} == {State.INIT}
+    assert changes(bench.wait(1)) == [(State.INIT, State.DOWN)]
+    assert bench.session.local_diag is Diagnostic.CONTROL_DETECTION_TIME_EXPIRED
 
 
 def test_C4_the_peers_discriminator_is_kept_for_a_detection_time_and_not_longer() -> None:
     bench = Bench().bring_up()
     bench.hear(State.DOWN)
     assert bench.session.state is State.DOWN
-    bench.wait(299_999)
+    bench.wait(2_999_999)
     assert bench.session.remote_discr == PEER_DISCR
     bench.session.remote_min_rx_us = 100_000
     bench.wait(1)

@@ -25,10 +25,13 @@ class ReferenceSession:
         self.last_valid_us: int | None = None
 
     def detection_time_us(self) -> int:
-        """§6.8.4, asynchronous mode."""
-        if self.RequiredMinRxInterval > self.remote_desired_us:
+        """§6.8.4, asynchronous mode; a peer is held to the second of §6.8.3 until we are Up."""
+        desired_us = self.remote_desired_us
+        if self.SessionState != State.UP and desired_us < 1_000_000:
+            desired_us = 1_000_000
+        if self.RequiredMinRxInterval > desired_us:
             return self.remote_mult * self.RequiredMinRxInterval
-        return self.remote_mult * self.remote_desired_us
+        return self.remote_mult * desired_us
 
     def receive(self, packet: ControlPacket, now_us: int) -> bool:
         """§6.8.6; whether an answer with Final is due."""
