@@ -124,8 +124,7 @@ class _Builder:
         if event.tag is not None:
             raise _Unusable(_tag_fault(event))
         if len(self._stack) >= _DEEPEST:
-            where = f"line {_line(event)}: lists and mappings are nested more than {_DEEPEST} deep"
-            raise _Unusable(Fault("", "", where, "see docs/configuration.md for the form"))
+            raise _Unusable(_depth_fault(_line(event)))
         self._stack.append(_Open(value, self._path_of_next(), event.anchor))
 
     def _expects_key(self) -> bool:
@@ -226,11 +225,18 @@ def _tag_fault(event: Any) -> Fault:
     return Fault("", "", where, "remove it and write the plain value")
 
 
+def _depth_fault(line: int) -> Fault:
+    where = f"line {line}: lists and mappings are nested more than {_DEEPEST} deep"
+    return Fault("", "", where, "see docs/configuration.md for the form")
+
+
 def _syntax_fault(error: yaml.YAMLError, text: str) -> Fault:
     """Where the text stops being YAML, and what usually is the reason there."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return _text_fault("is not YAML", "check its indentation and punctuation")
+    if "nesting depth" in _what(error):  # the parser's own limit, PyYAML 6.0.4 and later
+        return _depth_fault(mark.line + 1)
     at = text[mark.index : mark.index + 1]
     place = f"line {mark.line + 1}, column {mark.column + 1}"
     if at == "\t":

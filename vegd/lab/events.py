@@ -7,7 +7,6 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
 
 from vegd.lab.topology import Family, Gateway
 
@@ -29,16 +28,11 @@ class RouterEvent:
         return self.state == "Up"
 
 
-class EventLog:
-    """Appends events; used by the router's process."""
-
-    def __init__(self, directory: Path) -> None:
-        self._file: TextIO = (directory / FILE).open("a", buffering=1)
-
-    def add(self, gateway: str, family: Family, state: str) -> None:
-        """Write one event, now."""
-        event = RouterEvent(time.monotonic(), gateway, family.value, state)
-        self._file.write(json.dumps(asdict(event)) + "\n")
+def add(directory: Path, gateway: str, family: Family, state: str) -> None:
+    """Append one event, now; the router's process does."""
+    event = RouterEvent(time.monotonic(), gateway, family.value, state)
+    with (directory / FILE).open("a") as file:
+        file.write(json.dumps(asdict(event)) + "\n")
 
 
 def read(directory: Path) -> list[RouterEvent]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vegd.lab.events import EventLog
+from vegd.lab import events
 from vegd.lab.topology import Family, LabOptions, Topology
 
 _STATES = {"up": "Up", "init": "Init", "down": "Down", "admin_down": "AdminDown"}
@@ -17,7 +17,6 @@ _STATES = {"up": "Up", "init": "Init", "down": "Down", "admin_down": "AdminDown"
 
 def follow(topology: Topology, directory: Path) -> None:
     """Write events until the database goes away."""
-    log = EventLog(directory)
     command = ["ovsdb-client", "--format=json", "monitor", f"unix:{directory}/ovn/ovn.sock"]
     monitor = subprocess.Popen(
         [*command, "OVN_Northbound", "BFD", "dst_ip,status"], stdout=subprocess.PIPE, text=True
@@ -31,7 +30,7 @@ def follow(topology: Topology, directory: Path) -> None:
             state = _STATES.get(status) if isinstance(status, str) else None
             if action != "old" and gateway and state and states.get(peer) != state:
                 states[peer] = state
-                log.add(gateway, Family.of(peer), state)
+                events.add(directory, gateway, Family.of(peer), state)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-unty
 from bfd.client import Client
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import State
-from vegd.lab.events import EventLog
+from vegd.lab import events
 from vegd.lab.topology import Family, LabOptions, Topology
 from vegd.status import state_name
 
@@ -34,7 +34,6 @@ class Router:
     def __init__(self, topology: Topology, directory: Path) -> None:
         self._topology = topology
         self._directory = directory
-        self._events = EventLog(directory)
         self._up: dict[Family, set[str]] = {family: set() for family in Family}
         self._states: dict[str, State] = {}
 
@@ -74,7 +73,7 @@ class Router:
         (self._up[family].add if state is State.UP else self._up[family].discard)(peer)
         if self._up[family] != before:
             await self._route(routes, bridge, family)
-        self._events.add(gateway, family, state_name(state))
+        events.add(self._directory, gateway, family, state_name(state))
 
     async def _route(self, routes: Any, bridge: int, family: Family) -> None:
         base = {"family": _FAMILIES[family], "dst": _DEFAULTS[family], "proto": _PROTOCOL_STATIC}
