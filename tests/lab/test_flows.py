@@ -66,3 +66,13 @@ def test_the_worst_flow_counts() -> None:
 def test_a_flow_knows_its_family() -> None:
     assert _flow("x").family is Family.IPV4
     assert _flow("x", source="fd01::10").family is Family.IPV6
+
+
+@pytest.mark.parametrize(
+    ("answers", "lost_alone"),
+    [("", []), ("x.x", [1]), (".xx", []), ("xx.", []), ("x..x", []), ("x.x.x..x.x", [1, 3, 8])],
+)
+def test_a_probe_is_lost_alone_between_two_answered_ones(
+    answers: str, lost_alone: list[int]
+) -> None:
+    assert _flow(answers, step=1).single_losses() == lost_alone

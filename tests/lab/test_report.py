@@ -64,3 +64,10 @@ def test_the_picture_has_a_row_per_flow_and_names_every_scene(tmp_path: Path) ->
         assert expected in texts
     assert "through gw1" in texts
     assert "#d02020" in path.read_text()
+
+
+def test_what_ovn_lost_by_itself_is_said_to_be_ovns() -> None:
+    console = Console(width=120, record=True)
+    excused = SceneResult("drain", "ipv6", 812.0, 20.0, 2440, 1, passed=True, lost_by_ovn=1)
+    console.print(Report("ovn", 100, 3, [excused]).table())
+    assert "1 (OVN's)" in console.export_text()

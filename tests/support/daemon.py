@@ -82,8 +82,12 @@ class Site:
         return list(json.loads(done.stdout)) if done.returncode in (0, 1) else []
 
     def footprint(self) -> str:
-        """Everything of the kernel that the daemon could have touched, as text."""
-        return "\n".join(
+        """Everything of the kernel that the daemon could have touched, as text.
+
+        Without the routes that the kernel makes by itself: those of a link-local address come some
+        time after the link, and those of other addresses say no more than the address does.
+        """
+        printed = "\n".join(
             run(self.gateway, *command).stdout
             for command in (
                 ("nft", "list", "ruleset"),
@@ -95,6 +99,7 @@ class Site:
                 ("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"),
             )
         )
+        return "\n".join(line for line in printed.splitlines() if "proto kernel" not in line)
 
     @contextlib.contextmanager
     def daemon(self, command: str = "run") -> Iterator["Daemon"]:

@@ -70,6 +70,15 @@ class FlowRecord:
             longest = max(longest, self.sent[-1] - began)
         return longest
 
+    def single_losses(self) -> list[float]:
+        """When the probes were sent that were lost alone, between two that were answered."""
+        triples = zip(self.answered, self.answered[1:], self.answered[2:], strict=False)
+        return [
+            self.sent[n]
+            for n, (before, this, after) in enumerate(triples, 1)
+            if this is None and before is not None and after is not None
+        ]
+
 
 class Probes:
     """The probing processes of a lab."""

@@ -5,6 +5,7 @@ lab's directory and runs in the lab's switch namespace, with the userspace datap
 static, by source, ECMP, each with a row of the BFD table, as in a custom VPC of Kube-OVN.
 """
 
+import contextlib
 import json
 import shutil
 import sys
@@ -30,6 +31,7 @@ _SCHEMAS = {
 }
 _BFD_PORT = "bfd@vpc1"
 _START_S = 15.0
+_NUDGE_S = 3
 
 
 def require_programs() -> None:
@@ -80,12 +82,16 @@ def ovn_directory(state: LabState) -> Path:
 def nbctl(state: LabState, *arguments: str) -> str:
     """Run ovn-nbctl on the lab's northbound database."""
     database = f"--db=unix:{ovn_directory(state)}/ovn.sock"
-    return namespaces.run(["ovn-nbctl", database, "--timeout=20", *arguments])
+    return namespaces.run(["ovn-nbctl", "--timeout=20", database, *arguments])
 
 
 def nudge(state: LabState) -> None:
-    """Make ovn-controller run its main loop, which a new BFD row waits for."""
-    nbctl(state, "--wait=hv", "sync")
+    """Make ovn-controller run its main loop, which a new BFD row waits for.
+
+    It may be too busy to answer just now; then the next nudge reaches it.
+    """
+    with contextlib.suppress(LabError):
+        nbctl(state, "--wait=hv", f"--timeout={_NUDGE_S}", "sync")
 
 
 def build(topology: Topology, state: LabState) -> None:

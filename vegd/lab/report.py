@@ -22,6 +22,8 @@ class SceneResult:
     passed: bool
     reason: str = ""
     """Why it has not passed."""
+    lost_by_ovn: int = 0
+    """Of the lost, those that OVN lost by itself while it rewrote its routes; they are excused."""
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ class Report:
                 "-" if scene.detection_ms is None else f"{scene.detection_ms:.0f}",
                 f"{scene.outage_ms:.0f}",
                 str(scene.sent),
-                str(scene.lost),
+                f"{scene.lost} (OVN's)" if scene.lost_by_ovn else str(scene.lost),
                 "[green]passed[/]" if scene.passed else "[red]FAILED[/]",
             )
         return table
