@@ -1,7 +1,7 @@
 # Two commands do everything, and install what they need first:
 #   make demo [ROUTER=linux|ovn]   the main job on real packets, with a report and a picture
 #   make test                      every test
-# The rest: make lint, make format, make clean.
+# The rest: make lint, make format, make conformance (docs/conformance.md), make clean.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -74,6 +74,10 @@ lint: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: conformance
+conformance: $(VENV)/ready
+	$(BIN)/python -m tests.support.conformance
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

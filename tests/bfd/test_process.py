@@ -104,7 +104,9 @@ async def test_two_engines_come_up_over_both_families_and_notice_death(
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(("own", "other"), [(B4, A4), (B6, A6)])
-async def test_H1_what_leaves_the_engine(wire: Wire, client: Client, own: str, other: str) -> None:
+async def test_H1_H2_H7_what_leaves_the_engine(
+    wire: Wire, client: Client, own: str, other: str
+) -> None:
     with contextlib.closing(ScriptedPeer(wire.b, own, other)) as peer:
         await client.configure([config(other, own)], 1)
         first = peer.expect(lambda h: h.packet.state is State.DOWN)
@@ -325,6 +327,22 @@ async def test_B1_garbage_and_strangers_are_counted(
         )
     expected = {"truncated": 2, "version": 1, "unknown_discriminator": 1, "unknown_peer": 1}
     await eventually(client, lambda s: dict(s.discards) == expected)
+
+
+@pytest.mark.kernel
+async def test_B7_H5_answers_go_to_the_configured_address_whatever_the_source(
+    wire: Wire, client: Client, peer: ScriptedPeer
+) -> None:
+    net.ip("address", "add", "10.77.0.9/24", "dev", "vb", ns=wire.b)
+    await client.configure([config()], 1)
+    peer.bring_up()
+    with contextlib.closing(ScriptedPeer(wire.b, "10.77.0.9", A4)) as elsewhere:
+        elsewhere.yours = peer.yours
+        for _ in range(3):
+            # The discriminator alone selects the session; the answer still has its one place to go.
+            elsewhere.send(State.UP, poll=True)
+            peer.expect(lambda h: h.packet.final)
+        assert elsewhere.receive(0.1) is None
 
 
 def refused(ns: str, *options: str) -> tuple[int, str]:

@@ -77,7 +77,7 @@ def test_D1_not_up_means_a_second_between_packets_but_the_configured_required_mi
     assert bench.session.tx_interval_us == 1_000_000
 
 
-def test_D2_reaching_up_polls_for_the_fast_interval() -> None:
+def test_D2_D9_reaching_up_polls_for_the_fast_interval() -> None:
     bench = Bench()
     bench.wait(0)
     bench.hear(State.DOWN)
@@ -152,7 +152,7 @@ def test_D7_a_second_change_during_a_poll_is_polled_for_by_itself() -> None:
     assert session.tx_interval_us == 400_000
 
 
-def test_D10_a_poll_is_answered_at_once_and_moves_no_other_packet() -> None:
+def test_B19_D10_a_poll_is_answered_at_once_and_moves_no_other_packet() -> None:
     bench = Bench().bring_up()
     bench.wait(10_000)
     due = bench.session.due_us
@@ -200,7 +200,7 @@ def test_D12_a_peer_is_held_to_a_second_until_we_are_up_whatever_it_announces() 
     assert bench.session.local_diag is Diagnostic.CONTROL_DETECTION_TIME_EXPIRED
 
 
-def test_C4_the_peers_discriminator_is_kept_for_a_detection_time_and_not_longer() -> None:
+def test_C4_E10_the_peers_discriminator_is_kept_for_a_detection_time_and_not_longer() -> None:
     bench = Bench().bring_up()
     bench.hear(State.DOWN)
     assert bench.session.state is State.DOWN
@@ -300,7 +300,7 @@ def test_B21_the_time_of_arrival_counts_and_not_that_of_reading() -> None:
     assert bench.session.state is State.DOWN
 
 
-def test_E4_disable_and_enable() -> None:
+def test_E4_E6_disable_and_enable() -> None:
     bench = Bench().bring_up()
     config = replace(FAST, enabled=False, disabled_diag=Diagnostic.PATH_DOWN)
     actions = bench.session.configure(config, bench.now_us)
@@ -396,7 +396,7 @@ def test_F3_a_change_while_the_peer_is_in_demand_mode_is_polled_for() -> None:
     assert packets(bench.wait(200_000)) == []
 
 
-def test_F5_no_echo_is_offered_and_none_is_minded() -> None:
+def test_B13_F5_no_echo_is_offered_and_none_is_minded() -> None:
     bench = Bench(required_min_echo_rx_us=50_000).bring_up()
     assert {p.required_min_echo_rx_us for p in packets(bench.wait(200_000))} == {0}
 

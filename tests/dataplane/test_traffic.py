@@ -206,7 +206,7 @@ def test_a_flow_that_stays_allowed_is_not_cut_by_a_change_of_policies(netns: Net
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_bfd_is_not_tracked_in_either_direction(netns: Netns, version: int) -> None:
+def test_H7_bfd_is_not_tracked_in_either_direction(netns: Netns, version: int) -> None:
     top = ready(netns)
     own, peer = {4: ("192.168.0.2", "192.168.0.1"), 6: ("fd00::2", "fd00::1")}[version]
     with (

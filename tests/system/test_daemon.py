@@ -94,7 +94,7 @@ def test_a_missing_interface_is_waited_for(site: Site) -> None:
         daemon.wait_for("ready")
 
 
-def test_a_gateway_that_cannot_forward_has_no_session(site: Site) -> None:
+def test_E6_a_gateway_that_cannot_forward_has_no_session(site: Site) -> None:
     site.router_engine(PEERS)
     with site.daemon() as daemon:
         daemon.wait_for("ready")
