@@ -119,14 +119,17 @@ def build(topology: Topology, state: LabState) -> None:
         *("ovn-northd", "ovn-northd", f"--ovnnb-db={database}", f"--ovnsb-db={database}"),
         ovn.control("northd"),
     )
-    # The one of OVN 23.03 has no option for its control socket; the run directory decides.
-    ovn.start("ovn-controller", "ovn-controller", ovn.socket("conf"))
     for gateway in topology.gateways:
         _plug(ovn, gateway)
     for client in topology.clients:
         _plug(ovn, client)
     ovn.nbctl(*_network(topology))
     _add_bfd_and_routes(ovn)
+    # The one of OVN 23.03 has no option for its control socket; the run directory decides. It
+    # crashes now and then while the first logical network arrives (SIGSEGV, one start in twenty
+    # when it is started before the network is there), so it is watched as by its own service.
+    ovn.nbctl("--wait=sb", "sync")
+    ovn.start("ovn-controller", "ovn-controller", "--monitor", ovn.socket("conf"))
     options = json.dumps(topology.options.to_json())
     command = [sys.executable, "-m", "vegd.lab.ovn_events", str(state.directory), options]
     state.start("router", ovn.namespace, command)
