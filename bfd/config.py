@@ -17,14 +17,21 @@ _LONGEST_INTERFACE_NAME = 15
 
 
 class SessionKey(NamedTuple):
-    """Which session: address texts in canonical form, and the interface, "" for any."""
+    """Which session: address texts in canonical form, the interface, "" for any, and the kind.
+
+    Single hop (RFC 5881) and multihop (RFC 5883) between the same two addresses are two sessions.
+    """
 
     local: str
     peer: str
     interface: str = ""
+    multihop: bool = False
 
     def __str__(self) -> str:
-        return f"{self.local} -> {self.peer}" + (f" on {self.interface}" if self.interface else "")
+        text = f"{self.local} -> {self.peer}"
+        if self.interface:
+            text += f" on {self.interface}"
+        return text + " (multihop)" if self.multihop else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class SessionConfig:
     """After how many of our intervals of silence the peer gives us up."""
     min_ttl: int = 255
     """The least TTL or hop limit to accept: 255 on the same link (RFC 5881 §5), 254 when one
-    router is on the way."""
+    router is on the way (RFC 5883 §6)."""
     passive: bool = False
     """Send nothing until the peer was heard (RFC 5880 §6.1)."""
     enabled: bool = True
@@ -79,7 +86,15 @@ def _check_key(key: SessionKey) -> None:
     _check_type("interface", key.interface, str, "an interface name")
     if len(key.interface) > _LONGEST_INTERFACE_NAME:
         raise ValueError(f"interface: {key.interface!r} is longer than 15 characters")
-    if (peer.is_link_local or local.is_link_local) and peer.version == 6 and not key.interface:
+    _check_type("multihop", key.multihop, bool, "true or false")
+    on_link = peer.version == 6 and (peer.is_link_local or local.is_link_local)
+    if key.multihop and (key.interface or on_link):
+        # RFC 5883 §4: which interface the packets come in by is a matter of routing.
+        raise ValueError(
+            f"multihop: true for a session of one link ({key}); leave it out, "
+            "or name neither an interface nor a link-local address"
+        )
+    if on_link and not key.interface:
         raise ValueError(f"interface: missing; a link-local session ({key.peer}) must name it")
 
 

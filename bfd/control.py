@@ -28,6 +28,7 @@ from bfd.fsm import Diagnostic
 from bfd.protocol import Json, ProtocolError, dump
 from bfd.session import Session
 from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_from_json
+from bfd.transport import TransportError
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +285,7 @@ class _Connection:
         self._agent_came(self)
         try:
             put, removed = await self._host.commit(list(staged.values()), self._generation)
-        except Draining as exc:
+        except (Draining, TransportError) as exc:
             raise ProtocolError(str(exc)) from None
         if put or removed:
             log.info(

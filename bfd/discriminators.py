@@ -1,6 +1,6 @@
 """Local discriminators: not zero, unique here, the same again after a restart.
 
-RFC 5880 §6.8.1 suggests random ones. Ours are a keyed hash of the address pair: nobody without the
+RFC 5880 §6.8.1 suggests random ones. Ours are a keyed hash of the session's key: nobody without the
 key can guess them, but a restarted engine, and a successor that takes over the address and the key,
 computes the same number. A peer that goes on using the old one after a restart (OVN may do so for
 ever) then still finds its session. Two pairs that meet in one number are told apart by a counter.
@@ -37,5 +37,6 @@ class Discriminators:
         self._used.discard(discr)
 
     def _hash(self, session: SessionKey, counter: int) -> int:
-        text = f"{session.local} {session.peer} {session.interface} {counter}".encode()
-        return int.from_bytes(blake2b(text, digest_size=4, key=self._key).digest(), "big")
+        kind = " multihop" if session.multihop else ""
+        text = f"{session.local} {session.peer} {session.interface} {counter}{kind}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=4, key=self._key).digest(), "big")

@@ -62,6 +62,7 @@ class Readable(Protocol):
     """A receiving socket, as far as the driver cares."""
 
     emptied_us: int
+    multihop: bool
 
     def fileno(self) -> int:
         """For the loop."""
@@ -76,6 +77,12 @@ class Transport(Protocol[R]):
     @property
     def receivers(self) -> Sequence[R]:
         """The receiving sockets."""
+
+    def open_multihop(self) -> Sequence[R]:
+        """Listen for multihop sessions, too."""
+
+    def close_multihop(self) -> None:
+        """Listen for them no more."""
 
     def drain(self, receiver: R, now_us: int, deliver: Callable[[bytes, RxMeta], None], /) -> None:
         """Hand over what waits in one of them, up to a limit."""
@@ -134,9 +141,11 @@ class Driver(Generic[R]):
     async def commit(self, wanted: Collection[SessionConfig], generation: int) -> tuple[int, int]:
         """Make `wanted` the set in force; how many sessions were put, and removed.
 
-        A few at a time, so that the other sessions keep their times. Raises Draining.
+        A few at a time, so that the other sessions keep their times. Raises Draining, and whatever
+        the transport raises when it cannot open a port that they need; then nothing has changed.
         """
         async with self._commit_lock:
+            self._listen(multihop=any(config.key.multihop for config in wanted))
             change = self.engine.changes(wanted)
             for first in range(0, len(change.remove), _SLICE):
                 self._refuse_when_draining()
@@ -151,6 +160,17 @@ class Driver(Generic[R]):
             self._refuse_when_draining()
             self.engine.generation = generation
         return len(change.put), len(change.remove)
+
+    def _listen(self, *, multihop: bool) -> None:
+        """A port that nobody needs is not open; sessions that linger need no answers."""
+        listening = tuple(each for each in self._transport.receivers if each.multihop)
+        if multihop and not listening:
+            for receiver in self._transport.open_multihop():
+                self._loop.add_reader(receiver.fileno(), self._on_readable, receiver)
+        elif listening and not multihop:
+            for receiver in listening:
+                self._loop.remove_reader(receiver.fileno())
+            self._transport.close_multihop()
 
     def drain(self) -> None:
         """Send AdminDown on every session; `on_end` is called when the peers have had the time."""
@@ -251,6 +271,7 @@ class Driver(Generic[R]):
                     "local": session.key.local,
                     "peer": session.key.peer,
                     "interface": session.key.interface,
+                    "multihop": session.key.multihop,
                     "old": change.old.name,
                     "new": change.new.name,
                     "diagnostic": change.diag.name,

@@ -50,7 +50,7 @@ class Engine:
         self._interface_name = interface_name
         self._by_discr: dict[int, Session] = {}
         self._by_key: dict[SessionKey, Session] = {}
-        self._by_addresses: dict[tuple[str, str], tuple[Session, ...]] = {}
+        self._by_addresses: dict[tuple[str, str, bool], tuple[Session, ...]] = {}
         self._lingering: set[SessionKey] = set()
         self._queue: DeadlineQueue[Session] = DeadlineQueue()
         self.generation = 0
@@ -142,10 +142,12 @@ class Engine:
         if packet.your_discr:
             # §6.8.6: a discriminator that is not ours never falls back to the addresses.
             session = self._by_discr.get(packet.your_discr)
-            if session is None:
+            if session is None or session.key.multihop is not meta.multihop:
                 self.discards[Discard.UNKNOWN_DISCRIMINATOR] += 1
+                return None
             return session
-        candidates = self._by_addresses.get((meta.local, meta.peer), ())
+        # RFC 5883 §4.1 and RFC 5881 §3: the port tells the kind.
+        candidates = self._by_addresses.get((meta.local, meta.peer, meta.multihop), ())
         for candidate in candidates:
             if not candidate.key.interface or self._arrived_on(candidate.key.interface, meta):
                 return candidate
@@ -202,7 +204,7 @@ class Engine:
         session = Session(config, self._discriminators.allocate(key), self._draw, now_us)
         self._by_key[key] = session
         self._by_discr[session.local_discr] = session
-        pair = (key.local, key.peer)
+        pair = (key.local, key.peer, key.multihop)
         # A session of a named interface goes before one that takes any.
         self._by_addresses[pair] = tuple(
             sorted(
@@ -218,7 +220,7 @@ class Engine:
         self._lingering.discard(key)
         del self._by_key[key]
         del self._by_discr[session.local_discr]
-        pair = (key.local, key.peer)
+        pair = (key.local, key.peer, key.multihop)
         rest = tuple(s for s in self._by_addresses[pair] if s is not session)
         if rest:
             self._by_addresses[pair] = rest

@@ -43,8 +43,9 @@ class Discard(IntEnum):
     NO_YOUR_DISCRIMINATOR = 6
     """Your Discriminator is zero, but the state is neither Down nor AdminDown."""
     UNKNOWN_DISCRIMINATOR = 7
+    """No session of the kind that the port is for has this discriminator."""
     UNKNOWN_PEER = 8
-    """Your Discriminator is zero, and no session has this address pair."""
+    """Your Discriminator is zero, and no session of this kind has this address pair."""
     TTL = 9
     AUTHENTICATION = 10
     """The packet is authenticated and the session is not."""
@@ -91,6 +92,8 @@ class RxMeta(NamedTuple):
     ifindex: int
     at_us: int
     """When it arrived, on the monotonic clock."""
+    multihop: bool = False
+    """Whether it came to the port of multihop sessions."""
 
 
 def decode(data: bytes) -> ControlPacket | Discard:

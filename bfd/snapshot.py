@@ -26,6 +26,7 @@ def config_to_json(config: SessionConfig) -> Json:
         "local": config.key.local,
         "peer": config.key.peer,
         "interface": config.key.interface,
+        "multihop": config.key.multihop,
         "desired_min_tx_us": config.desired_min_tx_us,
         "required_min_rx_us": config.required_min_rx_us,
         "detect_mult": config.detect_mult,
@@ -40,7 +41,12 @@ def config_from_json(document: Json) -> SessionConfig:
     """The configuration in a JSON object. Raises ValueError that names what is wrong."""
     rest = dict(document)
     try:
-        key = SessionKey(rest.pop("local"), rest.pop("peer"), rest.pop("interface", ""))
+        key = SessionKey(
+            rest.pop("local"),
+            rest.pop("peer"),
+            rest.pop("interface", ""),
+            rest.pop("multihop", False),
+        )
     except KeyError as missing:
         raise ValueError(
             f"{missing.args[0]}: missing; a session has a local and a peer address"

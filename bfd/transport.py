@@ -1,7 +1,8 @@
-"""UDP for single-hop sessions: RFC 5881 §4 and §5 as socket options.
+"""UDP for single-hop and multihop sessions: RFC 5881 §4 and §5, RFC 5883 §5 as socket options.
 
 One receiving socket per address family on port 3784, told by the kernel for each packet where it
-came from and went to, its TTL, its interface and when it arrived. One connected socket per session
+came from and went to, its TTL, its interface and when it arrived; the same on port 4784, but only
+while there are multihop sessions. One connected socket per session
 for sending, with a source port of its own. Arrival times come on the wall clock and are moved to
 the monotonic one. Sending never fails for the caller: what the kernel refuses is reported by name
 and tried again with the next packet, as an address or an interface may still appear.
@@ -21,6 +22,9 @@ from bfd.config import SessionKey
 from bfd.packet import RxMeta
 
 PORT = 3784
+"""Single hop (RFC 5881 §4)."""
+MULTIHOP_PORT = 4784
+"""RFC 5883 §5."""
 SOURCE_PORTS = range(49152, 65536)
 BATCH = 256
 """Packets read from one socket at a time, so that a flood cannot hold back the timers."""
@@ -57,12 +61,13 @@ class TransportError(Exception):
 
 
 class Receiver:
-    """The receiving socket of one family."""
+    """The receiving socket of one family and one kind of sessions."""
 
-    __slots__ = ("emptied_us", "heard_until_us", "is_ipv6", "names", "sock", "ttl_kind")
+    __slots__ = ("emptied_us", "heard_until_us", "is_ipv6", "multihop", "names", "sock", "ttl_kind")
 
-    def __init__(self, sock: socket.socket, now_us: int) -> None:
+    def __init__(self, sock: socket.socket, now_us: int, *, multihop: bool) -> None:
         self.sock = sock
+        self.multihop = multihop
         self.is_ipv6 = sock.family == socket.AF_INET6
         self.ttl_kind = socket.IPV6_HOPLIMIT if self.is_ipv6 else socket.IP_TTL
         self.emptied_us = now_us
@@ -96,7 +101,7 @@ class Receiver:
         at_us = min(max(at_us, self.emptied_us), now_us)
         if self.is_ipv6:
             peer = peer.partition("%")[0]
-        return RxMeta(self._name(local), peer, ttl, ifindex, at_us)
+        return RxMeta(self._name(local), peer, ttl, ifindex, at_us, self.multihop)
 
     def _name(self, address: bytes) -> str:
         name = self.names.get(address)
@@ -118,15 +123,30 @@ class UdpTransport:
         self.receivers: tuple[Receiver, ...] = ()
 
     def open(self) -> None:
-        """Open the receiving sockets, one for each family that the machine has.
+        """Open the receiving sockets for single hop. Raises TransportError."""
+        self.receivers += self._open_receivers(multihop=False)
 
-        Raises TransportError.
-        """
+    def open_multihop(self) -> tuple[Receiver, ...]:
+        """Open those for multihop, too, and return them. Raises TransportError."""
+        opened = self._open_receivers(multihop=True)
+        self.receivers += opened
+        return opened
+
+    def close_multihop(self) -> None:
+        """Close them again."""
+        for receiver in self.receivers:
+            if receiver.multihop:
+                receiver.sock.close()
+        self.receivers = tuple(each for each in self.receivers if not each.multihop)
+
+    def _open_receivers(self, *, multihop: bool) -> tuple[Receiver, ...]:
+        """One for each family that the machine has."""
+        port = MULTIHOP_PORT if multihop else PORT
         now_us = self._clock()
-        opened = []
+        opened: list[Receiver] = []
         for family in (socket.AF_INET, socket.AF_INET6):
             try:
-                opened.append(Receiver(_receiving_socket(family), now_us))
+                sock = _receiving_socket(family, port)
             except OSError as exc:
                 if exc.errno == errno.EAFNOSUPPORT or (
                     family == socket.AF_INET6 and exc.errno == errno.EADDRNOTAVAIL
@@ -134,8 +154,9 @@ class UdpTransport:
                     continue
                 for receiver in opened:
                     receiver.sock.close()
-                raise TransportError(_why_not_open(exc)) from exc
-        self.receivers = tuple(opened)
+                raise TransportError(_why_not_open(exc, port)) from exc
+            opened.append(Receiver(sock, now_us, multihop=multihop))
+        return tuple(opened)
 
     def close(self) -> None:
         """Close every socket."""
@@ -200,7 +221,8 @@ class UdpTransport:
         try:
             _prepare_sender(sock, key, is_ipv6=is_ipv6)
             self._bind(sock, key, discr)
-            sock.connect(_address(key.peer, PORT, key.interface))
+            port = MULTIHOP_PORT if key.multihop else PORT
+            sock.connect(_address(key.peer, port, key.interface))
         except OSError:
             sock.close()
             raise
@@ -246,14 +268,14 @@ def _prepare_sender(sock: socket.socket, key: SessionKey, *, is_ipv6: bool) -> N
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _CS6)
     # After the type of service, which sets a priority of its own.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _PRIORITY)
-    # Nobody reads here: peers answer to port 3784.
+    # Nobody reads here: peers answer to the well-known port.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     if key.interface:
         name = key.interface.encode() + b"\0"
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
 
 
-def _receiving_socket(family: int) -> socket.socket:
+def _receiving_socket(family: int, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -270,17 +292,17 @@ def _receiving_socket(family: int) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_BYTES)
         except PermissionError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        sock.bind(("", PORT))
+        sock.bind(("", port))
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def _why_not_open(exc: OSError) -> str:
+def _why_not_open(exc: OSError, port: int) -> str:
     if exc.errno == errno.EADDRINUSE:
         return (
-            f"UDP port {PORT} is in use in this network namespace; "
+            f"UDP port {port} is in use in this network namespace; "
             "stop the other BFD daemon, or start this one in another namespace"
         )
-    return f"UDP port {PORT} cannot be opened: {exc.strerror}"
+    return f"UDP port {port} cannot be opened: {exc.strerror}"

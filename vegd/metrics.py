@@ -24,7 +24,7 @@ from vegd.status import GatewayStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_SESSION = ("local", "peer")
+_SESSION = ("local", "peer", "interface", "kind")
 _POLICY = ("policy", "direction", "family")
 
 
@@ -204,7 +204,9 @@ def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
         labels=[*_SESSION, "reason"],
     )
     for each in sessions:
-        labels = [each.key.local, each.key.peer]
+        key = each.key
+        kind = "multihop" if key.multihop else "single-hop"
+        labels = [key.local, key.peer, key.interface, kind]
         for name, value in _values(each).items():
             families[name].add_metric(labels, value)
         for reason, count in sorted(each.discards.items()):

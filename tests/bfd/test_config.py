@@ -50,11 +50,19 @@ def test_C7_a_bad_value_is_named(fields: dict[str, Any], message: str) -> None:
         ((1, "192.0.2.2"), "local: 1"),
         (("192.0.2.1", None), "peer: None"),
         (("192.0.2.1", "192.0.2.2", 5), "interface: 5"),
+        (("192.0.2.1", "192.0.2.2", "", 1), "multihop: 1"),
+        (("192.0.2.1", "192.0.2.2", "eth0", True), "multihop: true .* leave it out"),
+        (("fe80::1", "fe80::2", "", True), "multihop: true .* leave it out"),
     ],
 )
 def test_H4_a_bad_key_is_named(key: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SessionConfig(SessionKey(*key))
+
+
+def test_the_key_tells_its_kind_in_words() -> None:
+    assert str(SessionKey("192.0.2.1", "192.0.2.2", multihop=True)).endswith("(multihop)")
+    assert str(SessionKey("fe80::1", "fe80::2", "eth0")) == "fe80::1 -> fe80::2 on eth0"
 
 
 def test_D20_the_edges_are_allowed() -> None:

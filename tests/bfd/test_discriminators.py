@@ -43,6 +43,13 @@ def test_N1_the_interface_tells_equal_link_local_pairs_apart() -> None:
     assert a != b
 
 
+def test_N1_the_kind_tells_equal_pairs_apart() -> None:
+    allocator = Discriminators(KEY)
+    a = allocator.allocate(SessionKey("192.0.2.1", "192.0.2.2"))
+    b = allocator.allocate(SessionKey("192.0.2.1", "192.0.2.2", multihop=True))
+    assert a != b
+
+
 @pytest.mark.parametrize("size", [0, 15, 65])
 def test_N1_a_key_of_the_wrong_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="16 to 64"):

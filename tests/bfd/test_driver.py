@@ -13,6 +13,7 @@ from bfd.engine import Engine
 from bfd.fsm import State
 from bfd.packet import ControlPacket, RxMeta, decode, encode
 from bfd.session import Session
+from bfd.transport import TransportError
 from tests.support.bfd import FAST, KEY
 from tests.support.bfd_fakes import START, FakeClock, FakeLoop, FakeReceiver, FakeTransport
 
@@ -261,3 +262,26 @@ async def test_after_stop_nothing_wakes_the_driver() -> None:
     rig.driver.stop()
     assert rig.loop.armed == []
     assert rig.loop.readers == {}
+
+
+async def test_I1_the_multihop_port_is_read_only_while_there_is_a_multihop_session() -> None:
+    rig = Rig()
+    multihop = replace(FAST, key=KEY._replace(multihop=True))
+    await rig.driver.commit([FAST], 1)
+    assert set(rig.loop.readers) == {4, 6}
+    await rig.driver.commit([FAST, multihop], 2)
+    await rig.driver.commit([replace(multihop, min_ttl=250)], 3)
+    assert set(rig.loop.readers) == {4, 6, 14, 16}
+    await rig.driver.commit([FAST], 4)
+    assert set(rig.loop.readers) == {4, 6}
+    assert [each.fd for each in rig.transport.receivers] == [4, 6]
+
+
+async def test_a_set_that_needs_a_port_of_somebody_else_changes_nothing() -> None:
+    rig = Rig()
+    await rig.driver.commit([FAST], 1)
+    rig.transport.port_is_taken = True
+    with pytest.raises(TransportError):
+        await rig.driver.commit([replace(FAST, key=KEY._replace(multihop=True))], 2)
+    assert rig.session.config == FAST
+    assert rig.engine.generation == 1

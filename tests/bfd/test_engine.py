@@ -38,7 +38,7 @@ def first(engine: Engine) -> int:
 
 
 def meta(key: SessionKey = KEY, ttl: int = 255, ifindex: int = 2, at_us: int = START) -> RxMeta:
-    return RxMeta(key.local, key.peer, ttl, ifindex, at_us)
+    return RxMeta(key.local, key.peer, ttl, ifindex, at_us, key.multihop)
 
 
 def hello(state: State = State.DOWN, yours: int = 0) -> bytes:
@@ -119,6 +119,44 @@ def test_H3_the_minimum_ttl_is_the_sessions_own() -> None:
     engine = engine_with(replace(FAST, min_ttl=254))
     assert engine.receive(hello(), meta(ttl=253), START) is None
     assert engine.receive(hello(), meta(ttl=254), START) is not None
+
+
+MULTIHOP = replace(FAST, key=KEY._replace(multihop=True), min_ttl=250)
+
+
+def test_I2_single_hop_and_multihop_to_one_peer_are_two_sessions() -> None:
+    engine = engine_with(FAST, MULTIHOP)
+    for config in (FAST, MULTIHOP):
+        effect = engine.receive(hello(), meta(config.key), START)
+        assert effect is not None
+        assert effect.session.key == config.key
+    up(engine)
+    engine.remove(KEY, START, "test")
+    assert [s.key for s in engine.sessions()] == [MULTIHOP.key]
+
+
+@pytest.mark.parametrize(("ours", "other"), [(FAST, MULTIHOP), (MULTIHOP, FAST)])
+def test_I1_a_packet_on_the_other_kinds_port_is_nobodys(
+    ours: SessionConfig, other: SessionConfig
+) -> None:
+    engine = engine_with(ours)
+    assert engine.receive(hello(), meta(other.key), START) is None
+    assert engine.discards[Discard.UNKNOWN_PEER] == 1
+    assert engine.receive(hello(yours=first(engine)), meta(other.key), START) is None
+    assert engine.discards[Discard.UNKNOWN_DISCRIMINATOR] == 1
+    assert engine.sessions()[0].remote_discr == 0
+
+
+def test_I4_a_multihop_session_has_its_own_minimum_ttl() -> None:
+    engine = engine_with(MULTIHOP)
+    assert engine.receive(hello(), meta(MULTIHOP.key, ttl=249), START) is None
+    assert engine.sessions()[0].discards[Discard.TTL] == 1
+    assert engine.receive(hello(), meta(MULTIHOP.key, ttl=250), START) is not None
+
+
+def test_I2_a_change_of_kind_is_a_new_session() -> None:
+    engine = engine_with(FAST)
+    assert engine.changes([MULTIHOP]) == ((FAST.key,), (MULTIHOP,))
 
 
 def test_B1_bad_packets_are_counted_by_reason() -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bfd.client import Client
+from bfd.client import Client, ControlError
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import Diagnostic, State
 from tests.support import netns as net
@@ -155,6 +155,62 @@ async def test_H3_ttl_254_is_refused_unless_allowed(
         await eventually(client, lambda s: s.sessions[0].discards.get("ttl") == 2)
         peer.send(State.DOWN, ttl=254)
         await eventually(client, all_in(State.INIT))
+
+
+def multihop(local: str, peer: str) -> SessionConfig:
+    return SessionConfig(SessionKey(local, peer, multihop=True), 100_000, 100_000, min_ttl=250)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("own", "other"), [(B4, A4), (B6, A6)])
+async def test_I1_multihop_has_its_own_port_and_is_a_session_beside_single_hop(
+    wire: Wire, client: Client, own: str, other: str
+) -> None:
+    with (
+        contextlib.closing(ScriptedPeer(wire.b, own, other, 77)) as near,
+        contextlib.closing(ScriptedPeer(wire.b, own, other, 78, port=4784)) as far,
+    ):
+        await client.configure([config(other, own)], 1)
+        near.bring_up()
+        assert not far.receive(0)
+        await client.configure([config(other, own), multihop(other, own)], 2)
+        assert far.expect(lambda h: h.packet.state is State.DOWN).ttl == 255
+        far.send(State.INIT, ttl=249)
+        far.send(State.INIT, ttl=250)
+        heard = far.expect(lambda h: h.packet.state is State.UP)
+        assert 49152 <= heard.port <= 65535
+        snapshot = await client.snapshot()
+        found = {s.key.multihop: s for s in snapshot.sessions}
+        assert found[True].remote_discr == 78
+        assert found[True].discards == {"ttl": 1}
+        # Only the kind has changed: the old session says so and goes.
+        await client.configure([config(other, own)], 3)
+        far.expect(lambda h: h.packet.state is State.ADMIN_DOWN)
+
+
+@pytest.mark.kernel
+async def test_I1_the_multihop_port_is_open_only_while_it_is_needed(
+    wire: Wire, client: Client
+) -> None:
+    def is_taken() -> bool:
+        with contextlib.closing(socket_in(wire.a, socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+            try:
+                probe.bind(("", 4784))
+            except OSError:
+                return True
+        return False
+
+    await client.configure([config()], 1)
+    assert not is_taken()
+    await client.configure([config(), multihop(A4, B4)], 2)
+    assert is_taken()
+    await client.configure([config()], 3)
+    assert not is_taken()
+    with contextlib.closing(socket_in(wire.a, socket.AF_INET, socket.SOCK_DGRAM)) as other:
+        other.bind(("", 4784))
+        with pytest.raises(ControlError, match="UDP port 4784 is in use"):
+            await client.configure([multihop(A4, B4)], 4)
+    assert [s.key for s in (await client.snapshot()).sessions] == [config().key]
 
 
 @pytest.mark.kernel

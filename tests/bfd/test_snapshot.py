@@ -86,6 +86,8 @@ def test_an_engine_snapshot_survives_json() -> None:
     [
         FAST,
         replace(FAST, passive=True, enabled=False, disabled_diag=Diagnostic.PATH_DOWN, min_ttl=254),
+        replace(FAST, key=KEY._replace(multihop=True)),
+        replace(FAST, key=KEY._replace(interface="eth0")),
     ],
 )
 def test_a_configuration_survives_json(config: SessionConfig) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from bfd.config import SessionKey
 from bfd.packet import RxMeta
+from bfd.transport import TransportError
 
 START = 10**9
 
@@ -82,8 +83,9 @@ class FakeLoop:
 class FakeReceiver:
     """A socket's worth of waiting packets."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, multihop: bool = False) -> None:
         self.fd = fd
+        self.multihop = multihop
         self.emptied_us = START
         self.heard_until_us = START
         self.waiting: deque[tuple[bytes, RxMeta]] = deque()
@@ -102,7 +104,18 @@ class FakeTransport:
         self.sent: list[tuple[int, SessionKey, bytes]] = []
         self.forgotten: list[int] = []
         self.error: str | None = None
+        self.port_is_taken = False
         self.drains = 0
+
+    def open_multihop(self) -> list[FakeReceiver]:
+        if self.port_is_taken:
+            raise TransportError("UDP port 4784 is in use")
+        opened = [FakeReceiver(14, multihop=True), FakeReceiver(16, multihop=True)]
+        self.receivers += opened
+        return opened
+
+    def close_multihop(self) -> None:
+        self.receivers = [each for each in self.receivers if not each.multihop]
 
     def drain(
         self, receiver: FakeReceiver, now_us: int, deliver: Callable[[bytes, RxMeta], None], /

@@ -145,15 +145,18 @@ class Heard(NamedTuple):
 
 
 class ScriptedPeer:
-    """The other end, one packet at a time, from address `own` to address `other` in a namespace."""
+    """The other end, one packet at a time, from address `own` to address `other` in a namespace.
 
-    def __init__(self, ns: str, own: str, other: str, discr: int = 77) -> None:
+    `port` is that of the kind of the session. Link-local addresses have their zone.
+    """
+
+    def __init__(self, ns: str, own: str, other: str, discr: int = 77, *, port: int = 3784) -> None:
         self.discr = discr
         self.yours = 0
         self._v6 = ":" in own
         family = socket.AF_INET6 if self._v6 else socket.AF_INET
         self._in = socket_in(ns, family, socket.SOCK_DGRAM)
-        self._in.bind((own, 3784))
+        self._in.bind((own, port))
         if self._v6:
             self._in.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
             self._in.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
@@ -161,8 +164,8 @@ class ScriptedPeer:
             self._in.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
             self._in.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         self._out = socket_in(ns, family, socket.SOCK_DGRAM)
-        self._out.bind((own, 50_000))
-        self._out.connect((other, 3784))
+        self._out.bind((own, 50_000 + discr % 1000))
+        self._out.connect((other, port))
 
     def close(self) -> None:
         """Close the sockets."""

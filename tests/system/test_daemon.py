@@ -71,7 +71,8 @@ def test_the_metrics_please_promtool_and_are_complete(site: Site) -> None:
         ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
     assert (judged.returncode, judged.stdout + judged.stderr) == (0, "")
-    assert 'vegd_bfd_session_state{local="fd00::2",peer="fdff::1"} 3.0' in text
+    session = 'interface="",kind="single-hop",local="fd00::2",peer="fdff::1"'
+    assert f"vegd_bfd_session_state{{{session}}} 3.0" in text
     assert "vegd_ready 1.0" in text
     assert 'vegd_policy_packets_total{direction="out",family="ipv6",policy="vpc"}' in text
     assert 'vegd_bfd_transmit_lateness_seconds_bucket{le="+Inf"}' in text

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from bfd.client import Client, ControlError
+from bfd.config import SessionKey
 from bfd.fsm import State
 from bfd.snapshot import EngineSnapshot, SessionSnapshot, StateChange
 from vegd.cli.options import RUNTIME_DIR, AsJson, RuntimeDir, show, table
@@ -94,7 +95,7 @@ def _row(each: SessionSnapshot) -> tuple[str, ...]:
     change = each.last_change
     return (
         each.key.local,
-        each.key.peer,
+        _peer(each.key),
         state_name(each.state),
         state_name(each.remote_state),
         _age(change.at) if change else "-",
@@ -103,6 +104,11 @@ def _row(each: SessionSnapshot) -> tuple[str, ...]:
         str(each.transitions),
         change.reason if change else "-",
     )
+
+
+def _peer(key: SessionKey) -> str:
+    zone = f"%{key.interface}" if key.interface else ""
+    return f"{key.peer}{zone}" + (" multihop" if key.multihop else "")
 
 
 def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
