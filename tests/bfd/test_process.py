@@ -163,7 +163,7 @@ def multihop(local: str, peer: str) -> SessionConfig:
 
 @pytest.mark.kernel
 @pytest.mark.parametrize(("own", "other"), [(B4, A4), (B6, A6)])
-async def test_I1_multihop_has_its_own_port_and_is_a_session_beside_single_hop(
+async def test_I1_I3_multihop_has_its_own_port_and_is_a_session_beside_single_hop(
     wire: Wire, client: Client, own: str, other: str
 ) -> None:
     with (
@@ -179,6 +179,7 @@ async def test_I1_multihop_has_its_own_port_and_is_a_session_beside_single_hop(
         far.send(State.INIT, ttl=250)
         heard = far.expect(lambda h: h.packet.state is State.UP)
         assert 49152 <= heard.port <= 65535
+        assert heard.packet.required_min_echo_rx_us == 0
         snapshot = await client.snapshot()
         found = {s.key.multihop: s for s in snapshot.sessions}
         assert found[True].remote_discr == 78
