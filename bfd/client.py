@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bfd.config import SessionConfig
+from bfd.config import SessionConfig, SessionKey
+from bfd.override import Override
 from bfd.protocol import VERSION, Json, ProtocolError, dump, load
 from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_to_json
 
@@ -144,6 +145,12 @@ class Client:
             return
         finally:
             await connection.close()
+
+    async def override(self, key: SessionKey, override: Override) -> None:
+        """Lay this over the configuration of a session, instead of any before."""
+        request = {"op": "override", "session": key._asdict(), "override": override.to_json()}
+        async with self._lock:
+            await self._request(request)
 
     async def drain(self) -> None:
         """Have AdminDown sent on every session; the engine exits when the peers had their time."""

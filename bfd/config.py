@@ -59,16 +59,17 @@ class SessionConfig:
 
     def __post_init__(self) -> None:
         _check_key(self.key)
-        _check_interval("desired_min_tx_us", self.desired_min_tx_us, zero=False)
-        _check_interval("required_min_rx_us", self.required_min_rx_us, zero=True)
-        _check_byte("detect_mult", self.detect_mult)
-        _check_byte("min_ttl", self.min_ttl)
-        _check_type("passive", self.passive, bool, "true or false")
-        _check_type("enabled", self.enabled, bool, "true or false")
-        _check_type("disabled_diag", self.disabled_diag, Diagnostic, "a diagnostic, 0 to 8")
+        check_interval("desired_min_tx_us", self.desired_min_tx_us, zero=False)
+        check_interval("required_min_rx_us", self.required_min_rx_us, zero=True)
+        check_byte("detect_mult", self.detect_mult)
+        check_byte("min_ttl", self.min_ttl)
+        check_type("passive", self.passive, bool, "true or false")
+        check_type("enabled", self.enabled, bool, "true or false")
+        check_type("disabled_diag", self.disabled_diag, Diagnostic, "a diagnostic, 0 to 8")
 
 
-def _check_type(field: str, value: object, kind: type, remedy: str) -> None:
+def check_type(field: str, value: object, kind: type, remedy: str) -> None:
+    """Raise ValueError unless `value` is exactly of this type."""
     if type(value) is not kind:
         raise ValueError(f"{field}: {value!r} is not {remedy}")
 
@@ -83,7 +84,7 @@ def _check_key(key: SessionKey) -> None:
         )
     if local == peer:
         raise ValueError(f"peer: {key.peer} is the local address; name the other end")
-    _check_type("interface", key.interface, str, "an interface name")
+    check_type("interface", key.interface, str, "an interface name")
     if len(key.interface) > _LONGEST_INTERFACE_NAME:
         raise ValueError(f"interface: {key.interface!r} is longer than 15 characters")
     _check_type("multihop", key.multihop, bool, "true or false")
@@ -99,7 +100,7 @@ def _check_key(key: SessionKey) -> None:
 
 
 def _check_address(field: str, text: str) -> IPv4Address | IPv6Address:
-    _check_type(field, text, str, "the text of an IP address")
+    check_type(field, text, str, "the text of an IP address")
     try:
         address = ip_address(text)
     except ValueError:
@@ -115,7 +116,8 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check_interval(field: str, value: int, *, zero: bool) -> None:
+def check_interval(field: str, value: int, *, zero: bool) -> None:
+    """Raise ValueError unless `value` is an interval in microseconds; `zero` allows 0, too."""
     # OVN divides by 1000 and drops the rest, so a part of a millisecond is never agreed on, and
     # less than one would mean "stop sending".
     if zero and _is_int(value) and value == 0:
@@ -127,6 +129,7 @@ def _check_interval(field: str, value: int, *, zero: bool) -> None:
         )
 
 
-def _check_byte(field: str, value: int) -> None:
+def check_byte(field: str, value: int) -> None:
+    """Raise ValueError unless `value` fits a byte and is not 0."""
     if not _is_int(value) or not 1 <= value <= 255:
         raise ValueError(f"{field}: {value!r} is not from 1 to 255")

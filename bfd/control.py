@@ -25,9 +25,10 @@ from bfd.config import SessionConfig, SessionKey
 from bfd.driver import Draining, Watcher
 from bfd.engine import Engine
 from bfd.fsm import Diagnostic
+from bfd.override import Override
 from bfd.protocol import Json, ProtocolError, dump
 from bfd.session import Session
-from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_from_json
+from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_from_json, key_from_json
 from bfd.transport import TransportError
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ class Host(Protocol):
 
     async def commit(self, wanted: list[SessionConfig], generation: int, /) -> tuple[int, int]:
         """Put a set in force."""
+
+    def override(self, key: SessionKey, override: Override, /) -> None:
+        """Lay an override over a session."""
 
     def drain(self) -> None:
         """Send AdminDown and end."""
@@ -129,15 +133,11 @@ class ControlServer:
         with contextlib.suppress(Draining):
             await self._host.commit(
                 [
-                    replace(
-                        session.config,
-                        enabled=False,
-                        disabled_diag=Diagnostic.ADMINISTRATIVELY_DOWN,
-                    )
-                    for session in engine.sessions()
-                    if session.config.enabled
-                ]
-                + [s.config for s in engine.sessions() if not s.config.enabled],
+                    replace(config, enabled=False, disabled_diag=Diagnostic.ADMINISTRATIVELY_DOWN)
+                    if config.enabled
+                    else config
+                    for config in engine.committed()
+                ],
                 engine.generation,
             )
 
@@ -206,6 +206,7 @@ class _Connection:
             "snapshot": self._snapshot,
             "page": self._page,
             "watch": self._watch,
+            "override": self._override,
             "drain": self._drain,
         }
 
@@ -311,6 +312,19 @@ class _Connection:
 
     async def _watch(self, _message: Json) -> Json:
         self._watching = True
+        return {}
+
+    async def _override(self, message: Json) -> Json:
+        document = message.get("override")
+        if not isinstance(document, dict):
+            raise ProtocolError("override: missing")
+        try:
+            key = key_from_json(message.get("session"))
+            self._host.override(key, Override.from_json(document))
+        except KeyError:
+            raise ProtocolError(f"session: there is none {key}") from None
+        except (ValueError, Draining) as exc:
+            raise ProtocolError(str(exc)) from None
         return {}
 
     async def _drain(self, _message: Json) -> Json:

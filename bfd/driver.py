@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from bfd.actions import Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
 from bfd.engine import Effect, Engine
+from bfd.override import Override
 from bfd.packet import RxMeta
 from bfd.session import Session
 from bfd.timing import NEVER_US
@@ -171,6 +172,11 @@ class Driver(Generic[R]):
             for receiver in listening:
                 self._loop.remove_reader(receiver.fileno())
             self._transport.close_multihop()
+
+    def override(self, key: SessionKey, override: Override) -> None:
+        """Lay an override over a session at once. Raises KeyError (see `Engine`) and Draining."""
+        self._refuse_when_draining()
+        self._finish(self.engine.override(key, override, self._clock()))
 
     def drain(self) -> None:
         """Send AdminDown on every session; `on_end` is called when the peers have had the time."""

@@ -14,8 +14,11 @@ from bfd.config import SessionConfig, SessionKey
 from bfd.deadlines import DeadlineQueue
 from bfd.discriminators import Discriminators
 from bfd.lateness import Lateness
+from bfd.override import Override
 from bfd.packet import ControlPacket, Discard, RxMeta, decode
 from bfd.session import Session
+
+_NO_OVERRIDE = Override()
 
 
 class Effect(NamedTuple):
@@ -52,6 +55,10 @@ class Engine:
         self._by_key: dict[SessionKey, Session] = {}
         self._by_addresses: dict[tuple[str, str, bool], tuple[Session, ...]] = {}
         self._lingering: set[SessionKey] = set()
+        self._committed: dict[SessionKey, SessionConfig] = {}
+        self.overrides: dict[SessionKey, Override] = {}
+        """What operators have laid over the configuration, also of sessions that are not in the
+        set at the moment. Change it by `override`."""
         self._queue: DeadlineQueue[Session] = DeadlineQueue()
         self.generation = 0
         self.draining = False
@@ -70,6 +77,10 @@ class Engine:
             return tuple(self._by_key.values())
         return tuple(s for k, s in self._by_key.items() if k not in self._lingering)
 
+    def committed(self) -> tuple[SessionConfig, ...]:
+        """The set as it was committed, without overrides."""
+        return tuple(self._committed.values())
+
     @property
     def is_empty(self) -> bool:
         """Whether no session is left, not even a lingering one."""
@@ -83,21 +94,42 @@ class Engine:
             put=tuple(
                 config
                 for key, config in sorted(by_key.items())
-                if key in self._lingering
-                or (session := self._by_key.get(key)) is None
-                or session.config != config
+                if key in self._lingering or self._committed.get(key) != config
             ),
         )
 
     def put(self, config: SessionConfig, now_us: int) -> Effect:
-        """Create the session, or let it follow its new configuration."""
+        """Create the session, or let it follow its new configuration, under its override."""
+        self._committed[config.key] = config
+        override = self.overrides.get(config.key, _NO_OVERRIDE)
+        in_force = override.apply(config)
         session = self._by_key.get(config.key)
         if session is None:
-            session = self._create(config, now_us)
+            session = self._create(in_force, now_us)
             actions: Actions = NOTHING
         else:
             self._lingering.discard(config.key)
-            actions = session.configure(config, now_us)
+            by = "the operator" if override.admin_down else "configuration"
+            actions = session.configure(in_force, now_us, by)
+        self._queue.update(session)
+        return Effect(session, actions)
+
+    def override(self, key: SessionKey, override: Override, now_us: int) -> Effect | None:
+        """Lay `override` over a session from now on, instead of any before; an empty one ends it.
+
+        Raises KeyError when there is no such session, nor an override for one.
+        """
+        config = self._committed.get(key)
+        if config is None and key not in self.overrides:
+            raise KeyError(key)
+        if override.is_empty:
+            self.overrides.pop(key, None)
+        else:
+            self.overrides[key] = override
+        session = self._by_key.get(key)
+        if config is None or session is None:
+            return None
+        actions = session.configure(override.apply(config), now_us, "the operator")
         self._queue.update(session)
         return Effect(session, actions)
 
@@ -107,6 +139,7 @@ class Engine:
         if session is None:
             return None
         self._lingering.add(key)
+        self._committed.pop(key, None)
         actions = session.retire(now_us, reason)
         self._queue.update(session)
         return Effect(session, actions)

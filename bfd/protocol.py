@@ -13,6 +13,7 @@ put       session (see `config_to_json`)       (adds to that set; nothing change
 commit                                         put, removed: the set is in force
 snapshot                                       head without sessions, count
 page      from                                 sessions from that index on, next (or null)
+override  session (its key), override          (laid over the set at once; {} ends it)
 watch                                          then, without end, lines {"session": ...}
 drain                                          AdminDown has been sent; the engine will exit
 ========= ==================================== =======================================

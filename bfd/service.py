@@ -69,7 +69,8 @@ class ProcessViews:
 
     def session(self, session: Session, /) -> SessionSnapshot:
         """One session."""
-        return describe(session, monotonic_us(), time.time())
+        override = self._engine.overrides.get(session.key)
+        return describe(session, monotonic_us(), time.time(), override)
 
 
 def load_key(path: Path) -> bytes:

@@ -176,13 +176,13 @@ class Session:
         self._set_due()
         return NOTHING
 
-    def configure(self, config: SessionConfig, now_us: int) -> Actions:
-        """Follow a new configuration of the same key (§6.8.3, §6.8.16)."""
+    def configure(self, config: SessionConfig, now_us: int, by: str = "configuration") -> Actions:
+        """Follow a new configuration of the same key (§6.8.3, §6.8.16); `by` says whose will."""
         self.config = config
         self.retire_us = NEVER_US
         if not config.enabled:
-            return self.disable(config.disabled_diag, now_us, "disabled by configuration")
-        changed = self._step(Event.ENABLED, now_us, "enabled by configuration")
+            return self.disable(config.disabled_diag, now_us, f"disabled by {by}")
+        changed = self._step(Event.ENABLED, now_us, f"enabled by {by}")
         return changed + self._settle(now_us)
 
     def disable(self, diag: Diagnostic, now_us: int, reason: str) -> Actions:

@@ -14,6 +14,7 @@ from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import Diagnostic, State
 from bfd.lateness import BOUNDS_US, Lateness
 from bfd.negotiation import Poll
+from bfd.override import Override
 from bfd.packet import Discard
 from bfd.session import Session
 
@@ -66,6 +67,22 @@ def config_from_json(document: Json) -> SessionConfig:
         raise ValueError(f"session {key}: unknown field or type: {unknown}") from None
 
 
+def key_from_json(document: object) -> SessionKey:
+    """The key in a JSON object of its fields. Raises ValueError that says what is wrong."""
+    try:
+        key = SessionKey(**document)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(
+            f"session: {document!r} is no key of a session; it has the fields "
+            f"{', '.join(SessionKey._fields)}"
+        ) from None
+    try:
+        hash(key)
+    except TypeError:
+        raise ValueError(f"session: {document!r} has a field of the wrong type") from None
+    return key
+
+
 @dataclass(frozen=True, slots=True)
 class StateChange:
     """The last change of a session's state."""
@@ -106,6 +123,9 @@ class SessionSnapshot:
 
     key: SessionKey
     config: SessionConfig
+    """In force: as committed, with the override laid over it."""
+    override: Override
+    """What an operator has laid over it; empty as a rule."""
     state: State
     remote_state: State
     local_discr: int
@@ -133,6 +153,7 @@ class SessionSnapshot:
         document |= {name: int(getattr(self, name)) for name in _NUMBERED}
         document |= {name: dict(getattr(self, name)) for name in _COUNTERS}
         document["config"] = config_to_json(self.config)
+        document["override"] = self.override.to_json()
         document["last_change"] = self.last_change and self.last_change.to_json()
         return document
 
@@ -144,6 +165,7 @@ class SessionSnapshot:
         return cls(
             key=config.key,
             config=config,
+            override=Override.from_json(document["override"]),
             last_change=None if change is None else StateChange.from_json(change),
             **{name: document[name] for name in _PLAIN},
             state=State(document["state"]),
@@ -160,7 +182,7 @@ _COUNTERS = ("discards", "send_errors")
 _PLAIN = tuple(
     name
     for name in SessionSnapshot.__dataclass_fields__
-    if name not in {"key", "config", "last_change", *_NUMBERED, *_COUNTERS}
+    if name not in {"key", "config", "override", "last_change", *_NUMBERED, *_COUNTERS}
 )
 
 
@@ -250,12 +272,15 @@ def label_discards(counts: list[int]) -> dict[str, int]:
     return {why.label: counts[why] for why in Discard if counts[why]}
 
 
-def describe(session: Session, now_us: int, now_unix_s: float) -> SessionSnapshot:
+def describe(
+    session: Session, now_us: int, now_unix_s: float, override: Override | None = None
+) -> SessionSnapshot:
     """A snapshot of a live session. The two clocks must be read together."""
     change = session.last_change
     return SessionSnapshot(
         key=session.key,
         config=session.config,
+        override=override or Override(),
         state=session.state,
         remote_state=session.remote_state,
         local_discr=session.local_discr,

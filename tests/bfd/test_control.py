@@ -21,6 +21,7 @@ from bfd.discriminators import Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
 from bfd.fsm import Diagnostic, State
+from bfd.override import Override
 from bfd.protocol import LINE_LIMIT, VERSION, dump
 from bfd.realtime import Scheduling
 from bfd.service import ProcessViews
@@ -180,6 +181,11 @@ async def test_a_session_twice_in_one_set_is_refused(engine: Engines) -> None:
         b'{"op": "begin", "generation": -1}\n',
         b'{"op": "begin", "generation": true}\n',
         b'{"op": "page", "from": "x"}\n',
+        b'{"op": "override"}\n',
+        b'{"op": "override", "override": {}}\n',
+        b'{"op": "override", "override": {}, "session": {"local": [], "peer": {}}}\n',
+        b'{"op": "override", "override": {}, "session": {"local": "a", "peer": "b"}}\n',
+        b'{"op": "override", "override": {"x": 1}, "session": {"local": "a", "peer": "b"}}\n',
         b"[" * 5000 + b"\n",
     ],
 )
@@ -268,6 +274,31 @@ async def test_drain_answers_when_admin_down_was_sent(engine: Engines) -> None:
         assert (await client.snapshot()).draining
         with pytest.raises(ControlError, match="draining"):
             await client.configure([config(1)], 2)
+
+
+async def test_an_override_is_laid_over_a_session_and_shown(engine: Engines) -> None:
+    async with Client(engine.path) as client:
+        await client.configure([config(1), config(2)], 1)
+        override = Override(detect_mult=9, admin_down=True)
+        await client.override(config(2).key, override)
+        first, second = (await client.snapshot()).sessions
+        assert (first.override, first.config) == (Override(), config(1))
+        assert (second.override, second.config.detect_mult) == (override, 9)
+        assert second.state is State.ADMIN_DOWN
+        await client.configure([config(1), config(2)], 2)
+        assert (await client.snapshot()).sessions[1].state is State.ADMIN_DOWN
+        with pytest.raises(ControlError, match=r"there is none 10.0.0.3 -> 10.9.9.9"):
+            await client.override(config(3).key, override)
+
+
+async def test_hold_time_disables_what_was_committed_and_keeps_overrides(tmp_path: Path) -> None:
+    async with Engines(tmp_path / "bfd.sock", hold_s=0.05).running() as engine:
+        async with Client(engine.path) as client:
+            await client.configure([config(1)], 1)
+            await client.override(config(1).key, Override(detect_mult=9))
+        await until(lambda: not engine.engine.sessions()[0].config.enabled)
+        assert engine.engine.committed() == (config(1, enabled=False),)
+        assert engine.engine.sessions()[0].config.detect_mult == 9
 
 
 async def next_of(watch: AsyncIterator[SessionSnapshot]) -> SessionSnapshot:
