@@ -87,7 +87,7 @@ def _check_key(key: SessionKey) -> None:
     check_type("interface", key.interface, str, "an interface name")
     if len(key.interface) > _LONGEST_INTERFACE_NAME:
         raise ValueError(f"interface: {key.interface!r} is longer than 15 characters")
-    _check_type("multihop", key.multihop, bool, "true or false")
+    check_type("multihop", key.multihop, bool, "true or false")
     on_link = peer.version == 6 and (peer.is_link_local or local.is_link_local)
     if key.multihop and (key.interface or on_link):
         # RFC 5883 §4: which interface the packets come in by is a matter of routing.
