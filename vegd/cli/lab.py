@@ -98,6 +98,8 @@ def execute(
     runtime_dir = lab.state.runtime_dir(node)
     os.environ["VEGD_RUNTIME_DIR"] = str(runtime_dir)
     namespace = lab.topology.namespace(node)
+    # Everything after the node is the command's, also the "--" that may set it apart.
+    command = command[1:] if command[0] == "--" else command
     os.execvp("ip", ["ip", "netns", "exec", namespace, *command])  # noqa: S606
 
 
