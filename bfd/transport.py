@@ -48,8 +48,11 @@ _PKTINFO_4 = Struct("=i4s4s")
 _PKTINFO_6 = Struct("=16sI")
 
 # After these the socket is beyond help, but a new one may do: the address or the interface that
-# it was bound to has gone, perhaps to come back.
-_REOPEN = frozenset({errno.EINVAL, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL})
+# it was bound to has gone, perhaps to come back. A socket that is bound to an interface by its
+# index, which is another when it returns, finds the network unreachable.
+_REOPEN = frozenset(
+    {errno.EINVAL, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
+)
 _PORT_TRIES = 128
 _KNOWN_ADDRESSES = 1024
 

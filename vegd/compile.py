@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bfd.session import SessionConfig, SessionKey
 from dataplane import model
 from vegd.facts import NodeFacts
-from vegd.side_checks import family, names_its_subnet, subnets
+from vegd.side_checks import family, is_link_local, names_its_subnet, subnets
 from vegd.spec import Bfd, ExternalSide, GatewaySpec, Peer, Side
 from vegd.texts import Address, InterfaceAddress
 
@@ -57,7 +57,7 @@ class _View:
         return tuple(
             gateway
             for gateway in self.side.gateways
-            if self.has_address(gateway.version) or _is_on_any_link(gateway)
+            if self.has_address(gateway.version) or is_link_local(gateway)
         )
 
     def lacks(self, version: int, *, needs_address: bool) -> str | None:
@@ -81,7 +81,7 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
             reasons += _address_reasons(view)
     reasons += _overlap_reasons(internal, external)
     if spec.bfd is not None:
-        reasons += _peer_reasons(spec.bfd, internal)
+        reasons += _peer_reasons(spec.bfd, internal, facts)
     if reasons:
         return Waiting(tuple(reasons))
     return Intent(
@@ -91,10 +91,12 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
             policies=tuple(
                 model.Policy(policy.name, policy.snat, policy.ip_blocks) for policy in spec.policies
             ),
-            bfd_peers=tuple(dict.fromkeys(peer.address for peer in _peers(spec))),
+            bfd_peers=tuple(
+                dict.fromkeys(peer.address for peer in _peers(spec) if peer.interface is None)
+            ),
         ),
-        sessions=() if spec.bfd is None else _sessions(spec.bfd, internal),
-        notes=_notes(spec, internal, external),
+        sessions=() if spec.bfd is None else _sessions(spec.bfd, internal, facts),
+        notes=_notes(spec, internal, external) + _absences(spec, internal, facts),
     )
 
 
@@ -134,13 +136,9 @@ def _view(name: str, side: Side, facts: NodeFacts) -> _View:
     if addresses is None:
         # Link-local addresses are of no use to SNAT, and as little to a peer behind a router.
         addresses = tuple(
-            one for one in facts.interfaces[side.interface].addresses if not _is_on_any_link(one.ip)
+            one for one in facts.interfaces[side.interface].addresses if not is_link_local(one.ip)
         )
     return _View(name, side, addresses)
-
-
-def _is_on_any_link(address: Address) -> bool:
-    return address.version == 6 and address.is_link_local
 
 
 def _address_reasons(view: _View) -> list[str]:
@@ -157,7 +155,7 @@ def _address_reasons(view: _View) -> list[str]:
             wrong = "is an address of the interface itself"
         if wrong is not None:
             reasons.append(f"the {view.name} gateway {gateway} {wrong}")
-        elif gateway not in view.gateways() or _is_on_any_link(gateway):
+        elif gateway not in view.gateways() or is_link_local(gateway):
             continue
         elif not any(gateway in network for network in networks):
             listed = ", ".join(map(str, networks))
@@ -180,37 +178,67 @@ def _peers(spec: GatewaySpec) -> Sequence[Peer]:
     return () if spec.bfd is None else spec.bfd.peers
 
 
-def _peer_reasons(bfd: Bfd, internal: _View) -> list[str]:
+def _peer_reasons(bfd: Bfd, internal: _View, facts: NodeFacts) -> list[str]:
     reasons = []
     name = internal.side.interface
-    own = [one.ip for one in internal.addresses]
     for peer in bfd.peers:
-        if peer.local is not None and peer.local not in own:
-            needed = f"address {peer.local}"
-        elif _local(peer, internal) is None:
-            needed = f"{family(peer.address.version)} address"
-        else:
+        if peer.interface is not None or _local(peer, internal, facts) is not None:
             continue
+        family_text = f"{family(peer.address.version)} address"
+        needed = family_text if peer.local is None else f"address {peer.local}"
         reasons.append(
             f"interface {name} has no {needed} yet, which the BFD peer {peer.address} needs"
         )
     return reasons
 
 
-def _local(peer: Peer, internal: _View) -> Address | None:
+def _absences(spec: GatewaySpec, internal: _View, facts: NodeFacts) -> tuple[str, ...]:
+    """For each peer bound to an interface that is not there, or lacks the address: that it waits.
+
+    The other peers, and forwarding, do not wait for it.
+    """
+    notes = []
+    for peer in _peers(spec):
+        if peer.interface is None or _local(peer, internal, facts) is not None:
+            continue
+        if peer.interface not in facts.interfaces:
+            lacking = "which does not exist yet"
+        elif peer.local is not None:
+            lacking = f"which has no address {peer.local} yet"
+        else:
+            kind = "link-local" if is_link_local(peer.address) else family(peer.address.version)
+            lacking = f"which has no {kind} address yet"
+        notes.append(f"the BFD peer {peer.address} waits for interface {peer.interface}, {lacking}")
+    return tuple(notes)
+
+
+def _local(peer: Peer, internal: _View, facts: NodeFacts) -> Address | None:
+    """Our address of the session; None when it is not there."""
+    own: Sequence[InterfaceAddress] = internal.addresses
+    on_link = is_link_local(peer.address)
+    if peer.interface is not None and (on_link or peer.interface != internal.side.interface):
+        interface = facts.interfaces.get(peer.interface)
+        own = () if interface is None else interface.addresses
+    fitting = [
+        one.ip
+        for one in own
+        if one.version == peer.address.version and is_link_local(one.ip) is on_link
+    ]
     if peer.local is not None:
-        return peer.local
-    version = peer.address.version
-    return next((one.ip for one in internal.addresses if one.version == version), None)
+        return peer.local if peer.local in fitting else None
+    return next(iter(fitting), None)
 
 
-def _sessions(bfd: Bfd, internal: _View) -> tuple[SessionConfig, ...]:
+def _sessions(bfd: Bfd, internal: _View, facts: NodeFacts) -> tuple[SessionConfig, ...]:
     sessions = []
     for peer in bfd.peers:
+        local = _local(peer, internal, facts)
+        if local is None:
+            continue
         timers = bfd.timers_of(peer)
-        # The interface stays open: the peer is behind the router (RFC 5881 §6 asks for one on
+        # Without an interface of its own a peer is behind the router (RFC 5881 §6 asks for one on
         # the link), so which one its packets come in by is a matter of routing.
-        key = SessionKey(str(_local(peer, internal)), str(peer.address))
+        key = SessionKey(str(local), str(peer.address), peer.interface or "", peer.multihop)
         sessions.append(
             SessionConfig(
                 key=key,

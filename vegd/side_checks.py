@@ -41,6 +41,11 @@ def family(version: int) -> str:
     return f"IPv{version}"
 
 
+def is_link_local(address: Address) -> bool:
+    """Whether it is an IPv6 address that each link has on its own."""
+    return address.version == 6 and address.is_link_local
+
+
 def subnets(addresses: Iterable[InterfaceAddress]) -> list[Network]:
     """The subnets of the addresses, each once, in their order."""
     return list(dict.fromkeys(address.network for address in addresses))
@@ -114,7 +119,7 @@ def _check_addresses(draft: "Draft[GatewaySpec]") -> None:
             address = interface.ip
             if (why := not_a_host(address)) is not None:
                 draft.complain(path, str(interface), why, "give the interface an address of a host")
-            elif address.version == 6 and address.is_link_local:
+            elif is_link_local(address):
                 remedy = "remove it, the kernel sets these itself; list global or unique local ones"
                 draft.complain(path, str(interface), "is a link-local address", remedy)
             elif (why := names_its_subnet(address, interface.network)) is not None:
@@ -146,8 +151,7 @@ def _check_gateways(draft: "Draft[GatewaySpec]", name: SideName) -> None:
     for path, gateway in draft.entries((name, "gateways"), side.gateways):
         first = families.setdefault(gateway.version, gateway)
         subnet_name = next(filter(None, (names_its_subnet(gateway, net) for net in networks)), None)
-        is_on_link = gateway.version == 6 and gateway.is_link_local
-        is_on_link = is_on_link or any(gateway in net for net in networks)
+        is_on_link = is_link_local(gateway) or any(gateway in net for net in networks)
         if (why := not_a_host(gateway)) is not None:
             draft.complain(path, str(gateway), why, "write the address of the router")
         elif gateway in own:

@@ -122,13 +122,18 @@ _TIMER_NAMES = {"min_tx": "minTX", "min_rx": "minRX", "min_ttl": "minTTL"}
 
 
 class Peer(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
-    """One BFD peer; timers that are None are those of the section. `local` None: the first
-    internal address of the family."""
+    """One BFD peer; what is None is as in the section. `local` None: the first internal address of
+    the family, or with `interface` the first of that interface that fits."""
 
     address: Annotated[
         Address, Text(read_address), Hint("write the address of the router's BFD port")
     ]
     local: Annotated[Address, Text(read_address), Hint("write an internal address")] | None = None
+    interface: (
+        Annotated[str, Text(read_interface_name), Hint("name the interface that the peer is on")]
+        | None
+    ) = None
+    multihop: _Truth = False
     min_tx: _Millis | None = None
     min_rx: _Millis | None = None
     multiplier: _Multiplier | None = None
@@ -146,13 +151,17 @@ class Timers(NamedTuple):
     passive: bool
 
 
+_MIN_TTL = {False: 255, True: 254}
+"""On the link (RFC 5881 §5); multihop, behind one router (RFC 5883 §6)."""
+
+
 class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     """BFD with the routers of the VPC; intervals in ms, defaults as in the resource."""
 
     min_tx: _Millis = 1000
     min_rx: _Millis = 1000
     multiplier: _Multiplier = 3
-    min_ttl: _Ttl = 255
+    min_ttl: _Ttl | None = None
     passive: _Truth = False
     peers: Annotated[
         tuple[Peer, ...],
@@ -161,12 +170,13 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     ]
 
     def timers_of(self, peer: Peer) -> Timers:
-        """The peer's own values, and the section's where it has none."""
+        """The peer's own values, else the section's, else those of its kind."""
+        min_ttl = self.min_ttl if peer.min_ttl is None else peer.min_ttl
         return Timers(
             min_tx=self.min_tx if peer.min_tx is None else peer.min_tx,
             min_rx=self.min_rx if peer.min_rx is None else peer.min_rx,
             multiplier=self.multiplier if peer.multiplier is None else peer.multiplier,
-            min_ttl=self.min_ttl if peer.min_ttl is None else peer.min_ttl,
+            min_ttl=_MIN_TTL[peer.multihop] if min_ttl is None else min_ttl,
             passive=self.passive if peer.passive is None else peer.passive,
         )
 

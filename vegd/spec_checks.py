@@ -15,6 +15,7 @@ from vegd.side_checks import (
     SideName,
     check_sides,
     family,
+    is_link_local,
     not_a_host,
     own_addresses,
     side_of,
@@ -183,7 +184,7 @@ def _check_product(
 
 def _check_peers(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:
     own = own_addresses(draft.value)
-    seen: dict[tuple[Address, Address | None], str] = {}
+    seen: dict[tuple[object, ...], str] = {}
     for path, peer in draft.entries(("bfd", "peers"), bfd.peers):
         if not draft.is_sound(*path, "address"):
             continue
@@ -191,23 +192,45 @@ def _check_peers(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:
         if (why := not_a_host(peer.address)) is not None:
             draft.complain(where, str(peer.address), why, "write the router's BFD address")
             continue
-        if peer.address.version == 6 and peer.address.is_link_local:
-            remedy = "write a global or unique local address of the router"
-            draft.complain(where, str(peer.address), "is a link-local address", remedy)
+        if not _check_binding(draft, path, peer):
             continue
         if peer.address in own:
             problem = "is an address of the gateway itself"
             draft.object_to(where, str(peer.address), problem, "write the router's BFD address")
-        elif (lacking := _lacking_for_peer(draft, peer.address)) is not None:
+        elif (
+            peer.interface is None
+            and (lacking := _lacking_for_peer(draft, peer.address)) is not None
+        ):
             problem = f"cannot be reached: there is no {lacking}"
             draft.object_to(where, str(peer.address), problem, "add one, or remove the peer")
         if draft.is_sound(*path, "local"):
             _check_local(draft, path, peer)
-            pair = (peer.address, peer.local or _first_local(draft, peer.address.version))
-            if pair in seen:
-                problem = f"is given twice, first as {seen[pair]}"
+            local = peer.local or _first_local(draft, peer.address.version)
+            key = (peer.address, local, peer.interface, peer.multihop)
+            if key in seen:
+                problem = f"is given twice, first as {seen[key]}"
                 draft.object_to(where, str(peer.address), problem, "remove one of them")
-            seen.setdefault(pair, path_text(where))
+            seen.setdefault(key, path_text(where))
+
+
+def _check_binding(draft: "Draft[GatewaySpec]", path: Path, peer: "Peer") -> bool:
+    """Whether interface and kind fit the peer's address, as far as they are sound."""
+    is_on_link = is_link_local(peer.address)
+    if not draft.is_sound(*path, "interface") or not draft.is_sound(*path, "multihop"):
+        return not is_on_link
+    if peer.multihop and (peer.interface is not None or is_on_link):
+        # RFC 5883 §4: which interface the packets come in by is a matter of routing.
+        what = peer.interface if peer.interface is not None else str(peer.address)
+        problem = f"cannot be told for a peer of one link ({what})"
+        remedy = "remove multihop, or write an address behind a router and no interface"
+        draft.object_to((*path, "multihop"), "true", problem, remedy)
+        return False
+    if is_on_link and peer.interface is None:
+        problem = "is a link-local address, which each interface may have on its link"
+        remedy = "name its interface, for example interface: eth0"
+        draft.complain((*path, "address"), str(peer.address), problem, remedy)
+        return False
+    return True
 
 
 def _first_local(draft: "Draft[GatewaySpec]", version: int) -> Address | None:
@@ -237,6 +260,13 @@ def _check_local(draft: "Draft[GatewaySpec]", path: Path, peer: "Peer") -> None:
     if peer.local.version != peer.address.version:
         problem = f"is of another family than the peer {peer.address}"
         draft.object_to(where, text, problem, "give both of one family, or leave local out")
+        return
+    if is_link_local(peer.local) is not is_link_local(peer.address):
+        problem = f"and the peer {peer.address} are not both link-local"
+        draft.object_to(where, text, problem, "give both of one kind, or leave local out")
+        return
+    if peer.interface not in (None, draft.value.internal.interface) or is_link_local(peer.local):
+        # Only the machine knows the addresses of other interfaces.
         return
     if addresses is None or not draft.is_whole("internal", "addresses"):
         return

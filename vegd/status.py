@@ -31,6 +31,9 @@ class SessionLine(msgspec.Struct, frozen=True):
 
     local: str
     peer: str
+    interface: str
+    """Empty unless the session is bound to one."""
+    multihop: bool
     state: str
     reason: str | None
 
@@ -128,8 +131,7 @@ def _engine(engine: EngineSnapshot | None) -> EngineLine | None:
 def _sessions(engine: EngineSnapshot | None) -> tuple[SessionLine, ...]:
     return tuple(
         SessionLine(
-            each.key.local,
-            each.key.peer,
+            *each.key,
             state_name(each.state),
             each.last_change.reason if each.last_change else None,
         )

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,16 @@ class Site:
         finally:
             daemon.kill()
 
-    def router_engine(self, peers: dict[str, str], interval_ms: int = 50) -> Path:
-        """An engine on the router with a session per (local, peer); returns its directory."""
+    def router_engine(
+        self, peers: Mapping[str, str] | Iterable[tuple[str | bool, ...]], interval_ms: int = 50
+    ) -> Path:
+        """An engine on the router with a session per (local, peer), or per whole session key;
+        returns its directory."""
+        keys = list(peers.items()) if isinstance(peers, Mapping) else list(peers)
         directory = self.directory / "router"
         directory.mkdir(exist_ok=True)
         script = _ROUTER.format(
-            path=str(directory / "bfd.sock"), peers=peers, interval_us=interval_ms * 1000
+            path=str(directory / "bfd.sock"), keys=keys, interval_us=interval_ms * 1000
         )
         engine = [sys.executable, "-m", "bfd", "--runtime-dir", str(directory)]
         process = subprocess.Popen(inside(self.router, *engine), stderr=subprocess.DEVNULL)
@@ -134,8 +138,8 @@ from bfd.config import SessionConfig, SessionKey
 async def main():
     async with Client(Path({path!r})) as client:
         await client.configure(
-            [SessionConfig(SessionKey(local, peer), {interval_us}, {interval_us}, 3)
-             for local, peer in {peers!r}.items()], 1)
+            [SessionConfig(SessionKey(*key), {interval_us}, {interval_us}, 3)
+             for key in {keys!r}], 1)
 
 asyncio.run(main())
 """

@@ -219,9 +219,37 @@ BFD: Mistakes = [
     (
         {"bfd.peers.1.address": "fe80::1"},
         (
-            "bfd.peers[1].address: 'fe80::1' is a link-local address; write a global or unique "
-            "local "
-            "address of the router"
+            "bfd.peers[1].address: 'fe80::1' is a link-local address, which each interface may "
+            "have on its link; name its interface, for example interface: eth0"
+        ),
+    ),
+    (
+        {"bfd.peers.1": {"address": "fe80::1", "multihop": True}},
+        (
+            "bfd.peers[1].multihop: 'true' cannot be told for a peer of one link (fe80::1); "
+            "remove multihop, or write an address behind a router and no interface"
+        ),
+    ),
+    (
+        {"bfd.peers.0": {"address": "10.255.255.255", "interface": "eth0", "multihop": True}},
+        (
+            "bfd.peers[0].multihop: 'true' cannot be told for a peer of one link (eth0); "
+            "remove multihop, or write an address behind a router and no interface"
+        ),
+    ),
+    (
+        {"bfd.peers.1": {"address": "fe80::1", "interface": "eth0", "local": "fd00::2"}},
+        (
+            "bfd.peers[1].local: 'fd00::2' and the peer fe80::1 are not both link-local; "
+            "give both of one kind, or leave local out"
+        ),
+    ),
+    (
+        {"bfd.peers.2": {"address": "fe80::1", "interface": "eth0"}}
+        | {"bfd.peers.3": {"address": "fe80::1", "interface": "eth0", "passive": True}},
+        (
+            "bfd.peers[3].address: 'fe80::1' is given twice, first as bfd.peers[2].address; "
+            "remove one of them"
         ),
     ),
     (

@@ -87,6 +87,57 @@ def test_sessions_have_microseconds_and_the_first_internal_address_of_the_family
     )
 
 
+def test_I4_a_multihop_peer_is_a_session_of_its_own_behind_one_router() -> None:
+    document = changed(
+        {
+            "bfd.peers.1": {"address": "10.255.255.255", "multihop": True},
+            "bfd.peers.2": {"address": "10.255.255.254", "multihop": True, "minTTL": 240},
+        }
+    )
+    sessions = _intent(document, _BARE).sessions
+    assert [(s.key.multihop, s.min_ttl) for s in sessions] == [
+        (False, 254),
+        (True, 254),
+        (True, 240),
+    ]
+
+
+_ON_LINK = {
+    "bfd.peers.0": {"address": "fe80::1", "interface": "eth0"},
+    "bfd.peers.1": {"address": "fe80::1", "interface": "eth5"},
+    "bfd.peers.2": {"address": "10.5.0.1", "interface": "eth5"},
+}
+
+
+def test_H6_a_bound_session_uses_an_address_of_its_interface() -> None:
+    facts = _facts(eth0=["fe80::5/64"], ext0=[], eth5=["10.5.0.2/24", "fe80::6/64"])
+    intent = _intent(changed(_ON_LINK), facts)
+    assert [session.key for session in intent.sessions] == [
+        SessionKey("fe80::5", "fe80::1", "eth0"),
+        SessionKey("fe80::6", "fe80::1", "eth5"),
+        SessionKey("10.5.0.2", "10.5.0.1", "eth5"),
+    ]
+    assert intent.notes == ()
+    # On the link: no way through a router is needed.
+    assert intent.dataplane.bfd_peers == ()
+
+
+def test_H6_a_bound_session_waits_for_its_interface_and_nothing_else_does() -> None:
+    document = changed(_ON_LINK | {"bfd.peers.3": {"address": "10.255.255.255"}})
+    intent = _intent(document, _BARE)
+    assert [session.key.peer for session in intent.sessions] == ["10.255.255.255"]
+    assert intent.notes == (
+        "the BFD peer fe80::1 waits for interface eth0, which has no link-local address yet",
+        "the BFD peer fe80::1 waits for interface eth5, which does not exist yet",
+        "the BFD peer 10.5.0.1 waits for interface eth5, which does not exist yet",
+    )
+    local = {"address": "fe80::1", "interface": "eth0", "local": "fe80::77"}
+    intent = _intent(changed({"bfd.peers.1": local}), _facts(eth0=["fe80::5/64"], ext0=[]))
+    assert intent.notes == (
+        "the BFD peer fe80::1 waits for interface eth0, which has no address fe80::77 yet",
+    )
+
+
 def test_without_bfd_there_are_no_sessions() -> None:
     intent = _intent(changed({"bfd": ABSENT}), _BARE)
     assert intent.sessions == ()

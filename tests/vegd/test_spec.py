@@ -61,6 +61,11 @@ def test_what_is_left_out_has_its_default() -> None:
             "internal.addresses.2": "192.168.0.3/24",
             "bfd.peers.2": {"address": "10.255.255.255", "local": "192.168.0.3"},
         },
+        {"bfd.peers.2": {"address": "10.255.255.255", "multihop": True}},
+        {"bfd.peers.2": {"address": "10.255.255.255", "interface": "eth0"}},
+        {"bfd.peers.2": {"address": "fe80::1", "interface": "eth0", "local": "fe80::2"}}
+        | {"bfd.peers.3": {"address": "fe80::1", "interface": "eth1"}},
+        {"bfd.peers.2": {"address": "10.9.9.9", "interface": "eth1", "local": "10.9.9.1"}},
         {"metrics": {"listen": "[::1]:1"}},
         {"metrics": {"listen": "localhost:65535"}},
         {"internal.interface": "bond0.100"},

@@ -31,6 +31,7 @@ _KEYS = st.sampled_from(
         "minTX",
         "minTTL",
         "peers",
+        "multihop",
         "address",
         "local",
         "drain",
@@ -174,9 +175,13 @@ _TIMERS = st.fixed_dictionaries(
         "passive": st.booleans(),
     },
 )
+_KINDS = st.sampled_from([{}, {"multihop": True}, {"interface": "eth0"}])
 
 
-@given(section=_TIMERS, own=st.lists(_TIMERS, min_size=1, max_size=3))
+_OWN = st.builds(dict.__or__, _TIMERS, _KINDS)
+
+
+@given(section=_TIMERS, own=st.lists(_OWN, min_size=1, max_size=3))
 @settings(deadline=None)
 def test_every_sound_configuration_of_bfd_is_one_that_the_engine_takes(
     section: dict[str, Any], own: list[dict[str, Any]]
@@ -193,13 +198,16 @@ def test_every_sound_configuration_of_bfd_is_one_that_the_engine_takes(
     intent = compile(GatewaySpec.parse(document), facts)
     assert isinstance(intent, Intent)
     for session, timers in zip(intent.sessions, own, strict=True):
-        effective = {"minTX": 1000, "minRX": 1000, "multiplier": 3, "minTTL": 255, "passive": False}
+        effective = {"minTX": 1000, "minRX": 1000, "multiplier": 3, "passive": False}
+        effective["minTTL"] = 254 if "multihop" in timers else 255
         effective |= section | timers
         assert session.desired_min_tx_us == effective["minTX"] * 1000
         assert session.required_min_rx_us == effective["minRX"] * 1000
         assert session.detect_mult == effective["multiplier"]
         assert session.min_ttl == effective["minTTL"]
         assert session.passive is effective["passive"]
+        assert session.key.multihop is ("multihop" in timers)
+        assert session.key.interface == timers.get("interface", "")
 
 
 def test_a_specification_is_frozen_and_compared_by_value() -> None:
