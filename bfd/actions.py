@@ -5,6 +5,7 @@ A session never sends and never calls back: it returns a tuple of these, most of
 
 from typing import NamedTuple
 
+from bfd.evidence import SessionFacts
 from bfd.fsm import Diagnostic, State
 
 
@@ -22,6 +23,7 @@ class StateChanged(NamedTuple):
     new: State
     diag: Diagnostic
     reason: str
+    facts: SessionFacts
 
 
 class Ended(NamedTuple):

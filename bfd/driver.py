@@ -8,6 +8,7 @@ mistaken for one of the peer. Loop, clock and transport are handed in.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -16,6 +17,7 @@ from bfd.config import SessionConfig, SessionKey
 from bfd.engine import Effect, Engine
 from bfd.override import Override
 from bfd.packet import RxMeta
+from bfd.recorder import Recorder
 from bfd.session import Session
 from bfd.timing import NEVER_US
 
@@ -63,6 +65,7 @@ class Readable(Protocol):
     """A receiving socket, as far as the driver cares."""
 
     emptied_us: int
+    overflows: int
     multihop: bool
 
     def fileno(self) -> int:
@@ -101,7 +104,8 @@ class Transport(Protocol[R]):
 class Driver(Generic[R]):
     """Runs an engine. `clock` is the loop's clock in whole microseconds.
 
-    `on_end` is called once, when a draining engine has no session left.
+    `on_end` is called once, when a draining engine has no session left. `recorder` keeps the
+    history; the default one knows nothing of the process.
     """
 
     def __init__(
@@ -111,8 +115,10 @@ class Driver(Generic[R]):
         loop: Loop,
         clock: Callable[[], int],
         on_end: Callable[[], None],
+        recorder: Recorder | None = None,
     ) -> None:
         self.engine = engine
+        self.recorder = recorder or Recorder(engine, time.time)
         self._transport = transport
         self._loop = loop
         self._clock = clock
@@ -123,6 +129,11 @@ class Driver(Generic[R]):
         self._watchers: set[Watcher] = set()
         self._breathless = 0
         self._commit_lock = asyncio.Lock()
+
+    @property
+    def receivers(self) -> Sequence[R]:
+        """The receiving sockets."""
+        return self._transport.receivers
 
     # Life -----------------------------------------------------------------------------------
 
@@ -202,6 +213,10 @@ class Driver(Generic[R]):
     # Stimuli --------------------------------------------------------------------------------
 
     def _on_readable(self, receiver: R) -> None:
+        late_us = self._clock() - self._armed_us
+        if late_us > 0:
+            # What is read now may tell of the consequences, before the timer is called.
+            self.engine.worst.note(self._armed_us + late_us, late_us)
         self._read(receiver)
         if receiver.emptied_us >= self._now_us:
             self._breathless = 0
@@ -220,6 +235,7 @@ class Driver(Generic[R]):
     def _on_due(self) -> None:
         self._timer = None
         self._armed_us = NEVER_US
+        self.recorder.awake(self._clock())
         self._expire()
         if self.engine.must_read:
             for receiver in self._transport.receivers:
@@ -258,13 +274,14 @@ class Driver(Generic[R]):
                     if error is None:
                         session.tx_packets += 1
                     else:
-                        session.send_errors[error] = session.send_errors.get(error, 0) + 1
+                        session.not_sent(error, self._clock())
                 case StateChanged():
                     self._publish(session, action)
                 case Ended():
                     self._transport.forget(session.local_discr)
 
     def _publish(self, session: Session, change: StateChanged) -> None:
+        transition = self.recorder.changed(session, change, self._clock())
         log.info(
             "session %s: %s -> %s (%s; diagnostic %s)",
             session.key,
@@ -281,6 +298,10 @@ class Driver(Generic[R]):
                     "old": change.old.name,
                     "new": change.new.name,
                     "diagnostic": change.diag.name,
+                    "evidence": {
+                        "session": transition.session.to_json(),
+                        "process": transition.process.to_json(),
+                    },
                 }
             },
         )

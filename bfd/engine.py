@@ -13,7 +13,7 @@ from bfd.actions import NOTHING, Actions
 from bfd.config import SessionConfig, SessionKey
 from bfd.deadlines import DeadlineQueue
 from bfd.discriminators import Discriminators
-from bfd.lateness import Lateness
+from bfd.lateness import Lateness, Stalls, Worst
 from bfd.override import Override
 from bfd.packet import ControlPacket, Discard, RxMeta, decode
 from bfd.session import Session
@@ -64,7 +64,8 @@ class Engine:
         self.draining = False
         self.must_read = False
         """A detection time has ended, but not everything that arrived before was received."""
-        self.stalls = 0
+        self.stalls = Stalls()
+        self.worst = Worst()
         self.discards = [0] * len(Discard)
         self.transmit_lateness = Lateness()
         self.detection_lateness = Lateness()
@@ -157,14 +158,15 @@ class Engine:
         """Take a datagram; None when there is nothing to do, as nearly always."""
         packet = decode(data)
         if isinstance(packet, Discard):
-            self.discards[packet] += 1
+            self._refuse_stranger(packet, meta)
             return None
         session = self._find(packet, meta)
         if session is None:
             return None
         # RFC 5881 §5 asks for 255; a peer behind a router has a lower minimum configured.
         if meta.ttl < session.config.min_ttl:
-            session.discards[Discard.TTL] += 1
+            session.losses.ttl = meta.ttl
+            session.refuse(Discard.TTL)
             return None
         actions = session.receive(packet, meta.at_us, now_us)
         if session.due_us < session.queued_us:
@@ -176,16 +178,28 @@ class Engine:
             # §6.8.6: a discriminator that is not ours never falls back to the addresses.
             session = self._by_discr.get(packet.your_discr)
             if session is None or session.key.multihop is not meta.multihop:
-                self.discards[Discard.UNKNOWN_DISCRIMINATOR] += 1
+                self._refuse_stranger(Discard.UNKNOWN_DISCRIMINATOR, meta)
                 return None
             return session
+        session = self._by_address(meta)
+        if session is None:
+            self.discards[Discard.UNKNOWN_PEER] += 1
+        return session
+
+    def _by_address(self, meta: RxMeta) -> Session | None:
         # RFC 5883 §4.1 and RFC 5881 §3: the port tells the kind.
         candidates = self._by_addresses.get((meta.local, meta.peer, meta.multihop), ())
         for candidate in candidates:
             if not candidate.key.interface or self._arrived_on(candidate.key.interface, meta):
                 return candidate
-        self.discards[Discard.UNKNOWN_PEER] += 1
         return None
+
+    def _refuse_stranger(self, why: Discard, meta: RxMeta) -> None:
+        """A packet that belongs to no session; its source may still explain why one is Down."""
+        self.discards[why] += 1
+        session = self._by_address(meta)
+        if session is not None:
+            session.losses.refuse(why, session.heard_us)
 
     def _arrived_on(self, interface: str, meta: RxMeta) -> bool:
         try:
@@ -209,7 +223,8 @@ class Engine:
         due = []
         while (session := self._queue.pop_due(now_us)) is not None:
             due.append(session)
-        stalled = False
+        if due:
+            self.worst.note(now_us, now_us - due[0].due_us)
         for session in due:
             if session.detection_is_due(heard_until_us):
                 self.detection_lateness.record(session.detection_lateness_us(now_us))
@@ -217,7 +232,8 @@ class Engine:
                 if session.transmit_is_due(now_us):
                     late_us = session.transmit_lateness_us(now_us)
                     self.transmit_lateness.record(late_us)
-                    stalled = stalled or late_us > session.tx_interval_us // 2
+                    if late_us > session.tx_interval_us // 2:
+                        self.stalls.note(now_us, late_us)
                 if session.detection_is_due(now_us):
                     self.must_read = True
             actions = session.expire(now_us, heard_until_us)
@@ -227,8 +243,6 @@ class Engine:
                 self._queue.update(session)
             if actions:
                 yield Effect(session, actions)
-        if stalled:
-            self.stalls += 1
 
     # Registry -------------------------------------------------------------------------------
 

@@ -25,11 +25,12 @@ from bfd.control import ControlServer, ControlSocketError
 from bfd.discriminators import KEY_LENGTH, Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
-from bfd.realtime import Scheduling, stop_collecting
+from bfd.realtime import Scheduling, lock_memory, stop_collecting
+from bfd.recorder import Recorder
 from bfd.selector import MillisecondSelector
-from bfd.session import Session
-from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot, describe, label_discards
 from bfd.transport import Receiver, TransportError, UdpTransport
+from bfd.views import ProcessViews
+from bfd.vitals import VitalsReader
 
 log = logging.getLogger(__name__)
 
@@ -41,36 +42,6 @@ class StartError(Exception):
 def monotonic_us() -> int:
     """The clock of the event loop, in whole microseconds."""
     return time.monotonic_ns() // 1000
-
-
-class ProcessViews:
-    """Snapshots of the engine in this process, for the control socket."""
-
-    def __init__(self, engine: Engine, scheduling: Scheduling) -> None:
-        self._engine = engine
-        self._scheduling = scheduling
-        self._started_at = time.time()
-
-    def head(self) -> EngineSnapshot:
-        """The engine without its sessions."""
-        engine = self._engine
-        return EngineSnapshot(
-            generation=engine.generation,
-            pid=os.getpid(),
-            started_at=self._started_at,
-            sessions=(),
-            discards=label_discards(engine.discards),
-            transmit_lateness=Histogram.of(engine.transmit_lateness),
-            detection_lateness=Histogram.of(engine.detection_lateness),
-            stalls=engine.stalls,
-            scheduling=str(self._scheduling),
-            draining=engine.draining,
-        )
-
-    def session(self, session: Session, /) -> SessionSnapshot:
-        """One session."""
-        override = self._engine.overrides.get(session.key)
-        return describe(session, monotonic_us(), time.time(), override)
 
 
 def load_key(path: Path) -> bytes:
@@ -106,21 +77,28 @@ async def serve(runtime_dir: Path, key_file: Path, hold_s: float) -> None:
     engine = Engine(Discriminators(load_key(key_file)), draw, socket.if_indextoname)
     scheduling = Scheduling()
     transport = UdpTransport(monotonic_us)
+    vitals = VitalsReader()
+    recorder = Recorder(engine, time.time, vitals.read, transport.count_overflows)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    driver: Driver[Receiver] = Driver(engine, transport, loop, monotonic_us, ended.set)
-    control = ControlServer(
-        runtime_dir / "bfd.sock", driver, ProcessViews(engine, scheduling), hold_s
-    )
+    driver: Driver[Receiver] = Driver(engine, transport, loop, monotonic_us, ended.set, recorder)
+    views = ProcessViews(driver, monotonic_us, scheduling, vitals)
+    control = ControlServer(runtime_dir / "bfd.sock", driver, views, hold_s)
     try:
         await control.start()
         transport.open()
         scheduling.acquire()
+        views.memory = lock_memory()
         stop_collecting()
         driver.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, driver.drain)
-        log.info("the BFD engine is ready (pid %d, scheduling %s)", os.getpid(), scheduling)
+        log.info(
+            "the BFD engine is ready (pid %d, scheduling %s, memory %s)",
+            os.getpid(),
+            scheduling,
+            views.memory,
+        )
         async with asyncio.TaskGroup() as tasks:
             hold = tasks.create_task(control.keep_hold_time())
             await ended.wait()

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from bfd import timing
 from bfd.actions import NOTHING, Actions, Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
+from bfd.evidence import SessionFacts
 from bfd.fsm import Diagnostic, Event, State, step
+from bfd.losses import Losses
 from bfd.negotiation import Negotiation, Poll
 from bfd.packet import FINAL, POLL, ControlPacket, Discard, encode
 from bfd.timing import NEVER_US
@@ -48,6 +50,7 @@ class Session:
         "_transmit_due_us",
         "admin_down_until_us",
         "config",
+        "created_us",
         "detection_time_us",
         "discards",
         "due_us",
@@ -56,6 +59,7 @@ class Session:
         "last_change",
         "local_diag",
         "local_discr",
+        "losses",
         "negotiation",
         "queued_us",
         "remote_demand",
@@ -64,6 +68,7 @@ class Session:
         "remote_diag",
         "remote_discr",
         "remote_min_rx_us",
+        "remote_sees_us",
         "remote_state",
         "retire_us",
         "rx_packets",
@@ -82,7 +87,10 @@ class Session:
         self.local_discr = local_discr
         self._draw = draw
         self._init_variables(config)
-        self._init_counters()
+        self.created_us = now_us
+        self.losses = Losses()
+        self.clear_counters()
+        self.last_change: StateChanged | None = None
         self.queued_us = NEVER_US
         self.retire_us = NEVER_US
         self.admin_down_until_us = now_us
@@ -107,6 +115,7 @@ class Session:
         self.remote_desired_min_tx_us = 0
         self.remote_detect_mult = 0
         self.remote_demand = False
+        self.remote_sees_us = False
         self.negotiation = Negotiation(
             max(config.desired_min_tx_us, timing.SLOW_TX_US), config.required_min_rx_us
         )
@@ -119,13 +128,13 @@ class Session:
         self._steady: ControlPacket | None = None
         self.heard_us: int | None = None
 
-    def _init_counters(self) -> None:
+    def clear_counters(self) -> None:
+        """Count from zero again."""
         self.rx_packets = 0
         self.tx_packets = 0
         self.transitions = 0
         self.discards = [0] * len(Discard)
         self.send_errors: dict[str, int] = {}
-        self.last_change: StateChanged | None = None
 
     # What can happen ------------------------------------------------------------------------
 
@@ -140,7 +149,7 @@ class Session:
                 self._detection_due_us = due_us
             return NOTHING
         if packet.auth:
-            self.discards[Discard.AUTHENTICATION] += 1
+            self.refuse(Discard.AUTHENTICATION)
             return NOTHING
         # From here on the packet is believed.
         self._learn(packet, at_us)
@@ -204,6 +213,16 @@ class Session:
         self._set_due()
         return actions
 
+    def refuse(self, why: Discard) -> None:
+        """Count a packet of the peer that is not accepted."""
+        self.discards[why] += 1
+        self.losses.refuse(why, self.heard_us)
+
+    def not_sent(self, error: str, now_us: int) -> None:
+        """Count a packet that the kernel refused to send, by the name of the error."""
+        self.send_errors[error] = self.send_errors.get(error, 0) + 1
+        self.losses.not_sent(error, now_us)
+
     # What others ask ------------------------------------------------------------------------
 
     def peer_detection_time_us(self) -> int:
@@ -234,6 +253,7 @@ class Session:
 
     def _learn(self, packet: ControlPacket, at_us: int) -> None:
         self.remote_discr = packet.my_discr
+        self.remote_sees_us = packet.your_discr != 0
         self.remote_state = packet.state
         # §4.1 reserves 9 to 31: accepted, and ignored.
         self.remote_diag = (
@@ -255,10 +275,26 @@ class Session:
             self.local_diag = diag
         if new is old:
             return ()
+        facts = self._facts(now_us)
         self.state = new
         self.transitions += 1
-        self.last_change = StateChanged(now_us, old, new, self.local_diag, reason)
+        self.last_change = StateChanged(now_us, old, new, self.local_diag, reason, facts)
         return (self.last_change,)
+
+    def _facts(self, now_us: int) -> SessionFacts:
+        peer_waits_us = self.peer_detection_time_us()
+        return SessionFacts(
+            silent_us=None if self.heard_us is None else now_us - self.heard_us,
+            detection_time_us=self.detection_time_us,
+            peer_interval_us=self.detection_time_us // (self.remote_detect_mult or 1),
+            peer_detection_time_us=peer_waits_us,
+            remote_state=self.remote_state,
+            remote_diag=self.remote_diag,
+            refused=self.losses.refused(self.heard_us),
+            refused_ttl=self.losses.ttl,
+            min_ttl=self.config.min_ttl,
+            unsent=self.losses.unsent(now_us - peer_waits_us),
+        )
 
     def _expire_detection(self, now_us: int) -> Actions:
         silence_ms = self.detection_time_us / 1000

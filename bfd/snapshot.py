@@ -17,6 +17,7 @@ from bfd.negotiation import Poll
 from bfd.override import Override
 from bfd.packet import Discard
 from bfd.session import Session
+from bfd.vitals import Vitals
 
 Json = dict[str, Any]
 
@@ -143,6 +144,15 @@ class SessionSnapshot:
     discards: Mapping[str, int]
     send_errors: Mapping[str, int]
     """Packets that the kernel refused to send, by the name of the error."""
+    refused: Mapping[str, int]
+    """Packets refused since the last accepted one, by reason; unlike `discards` also those that
+    named a wrong discriminator of ours, if they came from the peer's address."""
+    refused_ttl: int | None
+    """TTL or hop limit of the last packet that was refused for it."""
+    remote_sees_us: bool
+    """Whether the peer's last packet named our discriminator."""
+    age_us: int
+    """How long the session has existed."""
     transitions: int
     heard_us_ago: int | None
     last_change: StateChange | None
@@ -174,11 +184,12 @@ class SessionSnapshot:
             remote_diag=Diagnostic(document["remote_diag"]),
             discards=dict(document["discards"]),
             send_errors=dict(document["send_errors"]),
+            refused=dict(document["refused"]),
         )
 
 
 _NUMBERED = ("state", "remote_state", "local_diag", "remote_diag")
-_COUNTERS = ("discards", "send_errors")
+_COUNTERS = ("discards", "send_errors", "refused")
 _PLAIN = tuple(
     name
     for name in SessionSnapshot.__dataclass_fields__
@@ -229,6 +240,19 @@ class EngineSnapshot:
     detection_lateness: Histogram
     stalls: int
     """How often the engine woke later than half an interval: its own fault or its machine's."""
+    longest_stall_us: int
+    stalled_us: int
+    """All stalls together."""
+    overflows: Mapping[str, int]
+    """Packets that found no room in a receive buffer, by socket."""
+    vitals: Vitals
+    cpu_limit: float | None
+    """CPU quota in processors; None without one."""
+    memory: str
+    """Whether the memory is locked, or why not."""
+    log_lines_lost: int
+    idle_overrides: int
+    """Overrides for sessions that are not in the set."""
     scheduling: str
     draining: bool
 
@@ -239,32 +263,41 @@ class EngineSnapshot:
     def head_to_json(self) -> Json:
         """As a JSON object without the sessions, which travel in pages."""
         return {
-            "generation": self.generation,
-            "pid": self.pid,
-            "started_at": self.started_at,
             "discards": dict(self.discards),
             "transmit_lateness": self.transmit_lateness.to_json(),
             "detection_lateness": self.detection_lateness.to_json(),
-            "stalls": self.stalls,
-            "scheduling": self.scheduling,
-            "draining": self.draining,
+            **{name: getattr(self, name) for name in _HEAD},
+            "overflows": dict(self.overflows),
+            "vitals": self.vitals._asdict(),
         }
 
     @classmethod
     def from_json(cls, document: Json) -> "EngineSnapshot":
         """Read back what `to_json` made."""
         return cls(
-            generation=document["generation"],
-            pid=document["pid"],
-            started_at=document["started_at"],
+            **{name: document[name] for name in _HEAD},
             sessions=tuple(SessionSnapshot.from_json(s) for s in document["sessions"]),
             discards=dict(document["discards"]),
             transmit_lateness=Histogram.from_json(document["transmit_lateness"]),
             detection_lateness=Histogram.from_json(document["detection_lateness"]),
-            stalls=document["stalls"],
-            scheduling=document["scheduling"],
-            draining=document["draining"],
+            overflows=dict(document["overflows"]),
+            vitals=Vitals(**document["vitals"]),
         )
+
+
+_HEAD = tuple(
+    name
+    for name in EngineSnapshot.__dataclass_fields__
+    if name
+    not in {
+        "sessions",
+        "discards",
+        "transmit_lateness",
+        "detection_lateness",
+        "overflows",
+        "vitals",
+    }
+)
 
 
 def label_discards(counts: list[int]) -> dict[str, int]:
@@ -297,6 +330,10 @@ def describe(
         tx_packets=session.tx_packets,
         discards=label_discards(session.discards),
         send_errors=dict(session.send_errors),
+        refused=session.losses.refused(session.heard_us),
+        refused_ttl=session.losses.ttl,
+        remote_sees_us=session.remote_sees_us,
+        age_us=now_us - session.created_us,
         transitions=session.transitions,
         heard_us_ago=None if session.heard_us is None else now_us - session.heard_us,
         last_change=None

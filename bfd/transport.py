@@ -40,6 +40,7 @@ _TTL = 255
 # every architecture (Linux 5.1).
 _SO_TIMESTAMPNS = 64
 _SO_RCVBUFFORCE = 33
+_SO_RXQ_OVFL = 40
 _IP_PKTINFO = 8
 _IP_RECVTTL = 12
 
@@ -66,7 +67,16 @@ class TransportError(Exception):
 class Receiver:
     """The receiving socket of one family and one kind of sessions."""
 
-    __slots__ = ("emptied_us", "heard_until_us", "is_ipv6", "multihop", "names", "sock", "ttl_kind")
+    __slots__ = (
+        "emptied_us",
+        "heard_until_us",
+        "is_ipv6",
+        "multihop",
+        "names",
+        "overflows",
+        "sock",
+        "ttl_kind",
+    )
 
     def __init__(self, sock: socket.socket, now_us: int, *, multihop: bool) -> None:
         self.sock = sock
@@ -76,6 +86,13 @@ class Receiver:
         self.emptied_us = now_us
         self.heard_until_us = now_us
         self.names: dict[bytes, str] = {}
+        self.overflows = 0
+        """Packets that found no room in the buffer, as of the last packet that was read."""
+
+    @property
+    def label(self) -> str:
+        """The name used in counters: ``ipv4``, ``ipv6_multihop``."""
+        return ("ipv6" if self.is_ipv6 else "ipv4") + ("_multihop" if self.multihop else "")
 
     def fileno(self) -> int:
         """For the event loop."""
@@ -95,6 +112,9 @@ class Receiver:
                 at_us = seconds * 1_000_000 + nanoseconds // 1000 + offset_us
             elif kind == self.ttl_kind:
                 ttl = int.from_bytes(value, sys.byteorder)
+            elif kind == _SO_RXQ_OVFL:
+                # Comes only with packets that arrived after a loss.
+                self.overflows = int.from_bytes(value, sys.byteorder)
             elif self.is_ipv6:
                 local, ifindex = _PKTINFO_6.unpack(value)
             else:
@@ -186,6 +206,10 @@ class UdpTransport:
             meta = receiver.meta(ancillary, address[0], offset_us, now_us)
             receiver.heard_until_us = max(receiver.heard_until_us, meta.at_us)
             deliver(data, meta)
+
+    def count_overflows(self) -> int:
+        """Packets that found no room in any receive buffer."""
+        return sum(receiver.overflows for receiver in self.receivers)
 
     def heard_until_us(self) -> int:
         """Up to when everything that has arrived was read, on every socket."""
@@ -283,6 +307,7 @@ def _receiving_socket(family: int, port: int) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)

@@ -24,8 +24,9 @@ from bfd.fsm import Diagnostic, State
 from bfd.override import Override
 from bfd.protocol import LINE_LIMIT, VERSION, dump
 from bfd.realtime import Scheduling
-from bfd.service import ProcessViews
 from bfd.snapshot import SessionSnapshot, config_to_json
+from bfd.views import ProcessViews
+from bfd.vitals import VitalsReader
 from tests.support.bfd import FAST
 from tests.support.bfd_fakes import FakeClock, FakeLoop, FakeReceiver, FakeTransport
 
@@ -42,9 +43,8 @@ class Engines:
         self.driver: Driver[FakeReceiver] = Driver(
             self.engine, self.transport, FakeLoop(self.clock), self.clock, self.ended.set
         )
-        self.server = ControlServer(
-            path, self.driver, ProcessViews(self.engine, Scheduling()), hold_s
-        )
+        views = ProcessViews(self.driver, self.clock, Scheduling(), VitalsReader())
+        self.server = ControlServer(path, self.driver, views, hold_s)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Engines"]:

@@ -83,9 +83,11 @@ def test_B12_random_histories_agree_with_the_prose(seed: int) -> None:
 
 def outcome(session: Session) -> list[object]:
     """All that a session knows, but for its counters of the two ways."""
-    slots = [s for s in Session.__slots__ if s not in {"_steady", "_draw", "_pace", "negotiation"}]
+    opaque = {"_steady", "_draw", "_pace", "negotiation", "losses"}
+    slots = [s for s in Session.__slots__ if s not in opaque]
     negotiation = [getattr(session.negotiation, s) for s in session.negotiation.__slots__]
-    return [getattr(session, s) for s in slots] + negotiation
+    refused = session.losses.refused(session.heard_us)
+    return [getattr(session, s) for s in slots] + [*negotiation, refused]
 
 
 def random_config(rng: random.Random) -> SessionConfig:

@@ -17,6 +17,7 @@ from bfd.snapshot import (
     config_to_json,
     describe,
 )
+from bfd.vitals import Vitals
 from tests.support.bfd import FAST, KEY, Bench
 
 
@@ -75,6 +76,14 @@ def test_an_engine_snapshot_survives_json() -> None:
         transmit_lateness=histogram,
         detection_lateness=histogram,
         stalls=2,
+        longest_stall_us=400_000,
+        stalled_us=500_000,
+        overflows={"ipv4": 3},
+        vitals=Vitals(3, 4, None),
+        cpu_limit=0.3,
+        memory="locked",
+        log_lines_lost=0,
+        idle_overrides=0,
         scheduling="nice -20",
         draining=False,
     )

@@ -88,6 +88,8 @@ class FakeReceiver:
         self.multihop = multihop
         self.emptied_us = START
         self.heard_until_us = START
+        self.label = f"fd{fd}"
+        self.overflows = 0
         self.waiting: deque[tuple[bytes, RxMeta]] = deque()
 
     def fileno(self) -> int:

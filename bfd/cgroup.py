@@ -1,0 +1,117 @@
+"""The CPU quota of this process' cgroup: how much there is, and how often it was used up.
+
+Works with cgroup v1, v2 and both at once; a process can be throttled by the quota of every group
+that it is in, so the own group and all that are visible above it are read. Where no cgroup file
+system is mounted (inside ``ip netns exec``, which hides it, or in a bare container) there is
+nothing to read, and that is said with None.
+"""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+class Throttled(NamedTuple):
+    """Since the groups were made, all of them together."""
+
+    periods: int
+    """Scheduling periods in which a quota was used up."""
+    us: int
+    """Microseconds that a processor was denied, added up over the processors."""
+
+
+class Throttling:
+    """Reads the counters of the groups that `/proc/self` is in at this moment; cheap to repeat."""
+
+    def __init__(self, proc: Path = Path("/proc/self")) -> None:
+        self._files: list[int] = []
+        self._groups = _groups(proc)
+        for group in self._groups:
+            with contextlib.suppress(OSError):
+                self._files.append(os.open(group / "cpu.stat", os.O_RDONLY | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._files:
+            os.close(self._files.pop())
+
+    def read(self) -> Throttled | None:
+        """The counters now; None when the kernel does not tell."""
+        periods = us = 0
+        told = False
+        for file in self._files:
+            try:
+                text = os.pread(file, 4096, 0)
+            except OSError:  # the group has been removed
+                continue
+            for line in text.splitlines():
+                name, _, value = line.partition(b" ")
+                if name == b"nr_throttled":
+                    told = True
+                    periods += int(value)
+                elif name == b"throttled_usec":  # v2
+                    us += int(value)
+                elif name == b"throttled_time":  # v1, nanoseconds
+                    us += int(value) // 1000
+        return Throttled(periods, us) if told else None
+
+    def limit(self) -> float | None:
+        """The tightest quota, in processors; None when there is none."""
+        limits = [limit for group in self._groups if (limit := _limit(group)) is not None]
+        return min(limits, default=None)
+
+
+def _groups(proc: Path) -> list[Path]:
+    """The directories of the group that has the cpu controller, and of those above it."""
+    try:
+        memberships = (proc / "cgroup").read_text().splitlines()
+        mounts = (proc / "mountinfo").read_text().splitlines()
+    except OSError:
+        return []
+    v2 = None
+    for line in memberships:
+        _, controllers, path = line.split(":", 2)
+        if "cpu" in controllers.split(","):
+            return _directories(path, mounts, kind="cgroup")
+        if not controllers:
+            v2 = path
+    return [] if v2 is None else _directories(v2, mounts, kind="cgroup2")
+
+
+def _directories(path: str, mounts: list[str], *, kind: str) -> list[Path]:
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        file_system, _, options = after.split(" ", 2)
+        if file_system != kind or (kind == "cgroup" and "cpu" not in options.split(",")):
+            continue
+        root, mount_point = (_plain(text) for text in fields[3:5])
+        try:
+            below = Path(path).relative_to(root)
+        except ValueError:  # what is mounted there does not contain our group
+            continue
+        if ".." in below.parts:  # our group is outside of the cgroup namespace
+            continue
+        own = Path(mount_point) / below
+        return [own, *(own.parents[n] for n in range(len(below.parts)))]
+    return []
+
+
+def _plain(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def _limit(group: Path) -> float | None:
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text().split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
