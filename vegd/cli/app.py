@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vegd import __version__
-from vegd.cli import agent, bfd, check, lab, plan, run, sessions, status
+from vegd.cli import agent, bfd, capture, check, lab, plan, run, sessions, status
 from vegd.errors import VegdError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command(add_help_option=False, context_settings=bfd.PASS_ON)(bfd.bfd)
 app.command()(check.check)
 app.command()(plan.plan)
 app.command()(status.status)
+app.command()(capture.capture)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(lab.app, name="lab")
 
