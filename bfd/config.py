@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
+from bfd.auth import AuthConfig
 from bfd.fsm import Diagnostic
 
 _SLOWEST_US = 4_294_967_000
@@ -56,6 +57,8 @@ class SessionConfig:
     enabled: bool = True
     disabled_diag: Diagnostic = Diagnostic.ADMINISTRATIVELY_DOWN
     """The reason to give while `enabled` is False."""
+    auth: AuthConfig | None = None
+    """Authentication (RFC 5880 §6.7); None is none."""
 
     def __post_init__(self) -> None:
         _check_key(self.key)
@@ -66,6 +69,8 @@ class SessionConfig:
         check_type("passive", self.passive, bool, "true or false")
         check_type("enabled", self.enabled, bool, "true or false")
         check_type("disabled_diag", self.disabled_diag, Diagnostic, "a diagnostic, 0 to 8")
+        if self.auth is not None:
+            check_type("auth", self.auth, AuthConfig, "a configuration of authentication")
 
 
 def check_type(field: str, value: object, kind: type, remedy: str) -> None:

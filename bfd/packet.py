@@ -47,10 +47,22 @@ class Discard(IntEnum):
     UNKNOWN_PEER = 8
     """Your Discriminator is zero, and no session of this kind has this address pair."""
     TTL = 9
-    AUTHENTICATION = 10
+    AUTH_UNEXPECTED = 10
     """The packet is authenticated and the session is not."""
     ADMIN_DOWN = 11
     """The session is AdminDown; the packet was noted, but moves nothing."""
+    AUTH_MISSING = 12
+    """The session is authenticated and the packet is not."""
+    AUTH_TYPE = 13
+    """Auth Type is not that of the key, or of any key."""
+    AUTH_LENGTH = 14
+    """Auth Len is not that of the type, or not that of the section."""
+    AUTH_KEY_ID = 15
+    """The session has no key of this id."""
+    AUTH_DIGEST = 16
+    """The digest or the password is wrong: the two ends have different keys under this id."""
+    AUTH_SEQUENCE = 17
+    """Outside the window of sequence numbers: an old packet again, or a peer that has restarted."""
 
     @property
     def label(self) -> str:

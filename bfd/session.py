@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from bfd import timing
 from bfd.actions import NOTHING, Actions, Ended, StateChanged, Transmit
+from bfd.auth import Authentication
 from bfd.config import SessionConfig, SessionKey
 from bfd.evidence import SessionFacts
 from bfd.fsm import Diagnostic, Event, State, step
@@ -49,6 +50,7 @@ class Session:
         "_steady",
         "_transmit_due_us",
         "admin_down_until_us",
+        "authentication",
         "config",
         "created_us",
         "detection_time_us",
@@ -122,6 +124,8 @@ class Session:
         self.tx_interval_us = 0
         self._pace = timing.Pace(0, config.detect_mult)
         self.detection_time_us = 0
+        self.authentication: Authentication | None = None
+        self._follow_authentication()
         # The first packet of all is a periodic one, sent when it is due; until then it is no news.
         self._body = self._body_sent = self._contents()
         self._periodic: tuple[Transmit] = (Transmit(b""),)
@@ -140,6 +144,12 @@ class Session:
 
     def receive(self, packet: ControlPacket, at_us: int, now_us: int) -> Actions:
         """Take a packet that arrived at `at_us` and was demultiplexed to this session (§6.8.6)."""
+        if self.authentication is not None:
+            why = self._authenticate(self.authentication, packet, at_us)
+            if why is not None:
+                self.refuse(why)
+                return NOTHING
+            packet = packet._replace(auth=b"")
         if packet == self._steady:
             # The same packet as last time, which then changed nothing: only the silence ends.
             self.rx_packets += 1
@@ -149,7 +159,7 @@ class Session:
                 self._detection_due_us = due_us
             return NOTHING
         if packet.auth:
-            self.refuse(Discard.AUTHENTICATION)
+            self.refuse(Discard.AUTH_UNEXPECTED)
             return NOTHING
         # From here on the packet is believed.
         self._learn(packet, at_us)
@@ -166,7 +176,7 @@ class Session:
             # §6.8.6: answered at once. The answer carries whatever has changed, so no other
             # packet is due for that, and the periodic ones keep their times.
             self._settle(now_us, answering=True)
-            actions = (*changed, Transmit(self._with_flags(FINAL)))
+            actions = (*changed, self._transmit(self._with_flags(FINAL)))
         self._remember_steady(packet)
         return actions
 
@@ -188,6 +198,7 @@ class Session:
     def configure(self, config: SessionConfig, now_us: int, by: str = "configuration") -> Actions:
         """Follow a new configuration of the same key (§6.8.3, §6.8.16); `by` says whose will."""
         self.config = config
+        self._follow_authentication()
         self.retire_us = NEVER_US
         if not config.enabled:
             return self.disable(config.disabled_diag, now_us, f"disabled by {by}")
@@ -251,6 +262,26 @@ class Session:
 
     # Rules ----------------------------------------------------------------------------------
 
+    def _follow_authentication(self) -> None:
+        config = self.config.auth
+        if config is None:
+            self.authentication = None
+        elif self.authentication is None:
+            # §6.8.1: XmitAuthSeq begins with a random number.
+            self.authentication = Authentication(config, int(self._draw() * 2**32))
+        elif self.authentication.config != config:
+            self.authentication.configure(config)
+
+    def _authenticate(
+        self, authentication: Authentication, packet: ControlPacket, at_us: int
+    ) -> Discard | None:
+        in_use = authentication.in_use
+        why = authentication.receive(packet, at_us)
+        if authentication.in_use is not in_use:
+            # The peer has switched, and so do we: with a packet that goes the long way, at once.
+            self._steady = None
+        return why
+
     def _learn(self, packet: ControlPacket, at_us: int) -> None:
         self.remote_discr = packet.my_discr
         self.remote_sees_us = packet.your_discr != 0
@@ -299,6 +330,8 @@ class Session:
     def _expire_detection(self, now_us: int) -> Actions:
         silence_ms = self.detection_time_us / 1000
         changed = self._step(Event.EXPIRED, now_us, f"nothing heard for {silence_ms:g} ms")
+        if self.authentication is not None and self.heard_us is not None:
+            self.authentication.silence(self.heard_us, self.detection_time_us)
         # §6.8.1 and §6.8.18: in every state, and not earlier than after a detection time.
         self.remote_discr = 0
         self.remote_min_rx_us = 1
@@ -307,6 +340,8 @@ class Session:
 
     def _transmit_periodic(self, now_us: int) -> Actions:
         actions: Actions = self._periodic
+        if self.authentication is not None:
+            actions = (self._transmit(self._periodic[0].wire),)
         if self.negotiation.poll is Poll.PAUSE:
             self.negotiation.sent_without_poll()
             self._prepare_periodic()
@@ -336,7 +371,7 @@ class Session:
         actions = NOTHING
         if answering or (news and self._may_send()):
             if not answering:
-                actions = (Transmit(self._body),)
+                actions = (self._transmit(self._body),)
                 self._sent_us = now_us
                 self._planned_us = NEVER_US
             self._body_sent = self._body
@@ -382,8 +417,12 @@ class Session:
                 detect_mult=self.config.detect_mult,
                 diagnostic=self.local_diag,
                 control_plane_independent=True,
+                auth=self.authentication.section if self.authentication else b"",
             )
         )
+
+    def _transmit(self, wire: bytes) -> Transmit:
+        return Transmit(self.authentication.sign(wire) if self.authentication else wire)
 
     def _with_flags(self, flags: int) -> bytes:
         body = bytearray(self._body)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bfd.auth import AuthConfig
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import Diagnostic, State
 from bfd.lateness import BOUNDS_US, Lateness
@@ -23,7 +24,7 @@ Json = dict[str, Any]
 
 
 def config_to_json(config: SessionConfig) -> Json:
-    """A configuration as a JSON object; `config_from_json` reads it back."""
+    """A configuration as a JSON object; `config_from_json` reads it back, but for the secrets."""
     return {
         "local": config.key.local,
         "peer": config.key.peer,
@@ -36,6 +37,7 @@ def config_to_json(config: SessionConfig) -> Json:
         "passive": config.passive,
         "enabled": config.enabled,
         "disabled_diag": int(config.disabled_diag),
+        "auth": config.auth and config.auth.to_json(),
     }
 
 
@@ -60,6 +62,8 @@ def config_from_json(document: Json) -> SessionConfig:
             raise ValueError(
                 f"disabled_diag: {rest['disabled_diag']!r} is no diagnostic; use 0 to 8"
             ) from None
+    if rest.get("auth") is not None:
+        rest["auth"] = AuthConfig.from_json(rest["auth"])
     try:
         return SessionConfig(key, **rest)
     except TypeError:
@@ -139,6 +143,8 @@ class SessionSnapshot:
     tx_interval_us: int
     detection_time_us: int
     polling: bool
+    auth_in_use: bool
+    """Whether packets are sent, and have to be received, with authentication at present."""
     rx_packets: int
     tx_packets: int
     discards: Mapping[str, int]
@@ -326,6 +332,7 @@ def describe(
         tx_interval_us=session.tx_interval_us,
         detection_time_us=session.detection_time_us,
         polling=session.negotiation.poll is not Poll.IDLE,
+        auth_in_use=session.authentication is not None and session.authentication.in_use,
         rx_packets=session.rx_packets,
         tx_packets=session.tx_packets,
         discards=label_discards(session.discards),

@@ -248,7 +248,7 @@ def test_B10_an_authenticated_packet_is_discarded_and_moves_nothing() -> None:
     assert bench.session.state is State.UP
     assert bench.session.remote_discr == PEER_DISCR
     assert (bench.session.due_us, bench.session.heard_us) == before
-    assert bench.session.discards[Discard.AUTHENTICATION] == 1
+    assert bench.session.discards[Discard.AUTH_UNEXPECTED] == 1
 
 
 def test_B16_in_admin_down_packets_are_noted_and_discarded() -> None:
