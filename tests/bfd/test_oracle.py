@@ -10,17 +10,8 @@ from bfd.config import SessionConfig
 from bfd.fsm import Diagnostic, State
 from bfd.packet import ControlPacket, Discard
 from bfd.session import Session
-from tests.support.bfd import FAST, packets
+from tests.support.bfd import FAST, WithoutShortcut, packets
 from tests.support.bfd_reference import ReferenceSession
-
-
-class WithoutShortcut(Session):
-    """A session that takes the long way for every packet."""
-
-    __slots__ = ()
-
-    def _remember_steady(self, packet: ControlPacket) -> None:
-        pass
 
 
 def random_packet(rng: random.Random, last: ControlPacket) -> ControlPacket:

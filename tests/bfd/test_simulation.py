@@ -9,9 +9,13 @@ from itertools import pairwise
 
 import pytest
 
+from bfd.auth import AuthType, Transition
+from bfd.config import SessionConfig
 from bfd.fsm import Diagnostic, State
+from bfd.packet import Discard
 from bfd.session import SessionKey
 from tests.support.bfd import FAST, KEY, Link, Node, Weather
+from tests.support.bfd_auth import METICULOUS, a_key, authenticated
 
 SECOND = 1_000_000
 
@@ -180,4 +184,90 @@ def test_a_restarted_peer_with_the_same_discriminator_comes_back(seed: int) -> N
     link.b.engine = link._engine(b"b" * 32)
     link.put(link.b, config)
     link.run(2 * SECOND)
+    assert link.states == (State.UP, State.UP)
+
+
+def discards(node: Node) -> dict[Discard, int]:
+    (session,) = node.engine.sessions()
+    return {why: session.discards[why] for why in Discard if session.discards[why]}
+
+
+@pytest.mark.parametrize("kind", AuthType)
+@pytest.mark.parametrize("seed", range(3))
+def test_G2_authenticated_sessions_come_up_and_survive_loss_and_doubling(
+    kind: AuthType, seed: int
+) -> None:
+    link = Link(seed, authenticated(a_key(1, kind), config=replace(FAST, detect_mult=4)))
+    link.run(SECOND)
+    assert link.states == (State.UP, State.UP)
+    link.weather["A"] = link.weather["B"] = Weather(doubling=0.3)
+    for _ in range(20):
+        link.weather["A"].loss = link.weather["B"].loss = 1.0
+        link.run(2 * 75_000)
+        link.weather["A"].loss = link.weather["B"].loss = 0.0
+        link.run(link.rng.randint(200_000, 400_000))
+    assert downs(link.a) == downs(link.b) == []
+    # The second copy of a packet is a replay where each number counts once.
+    expected = {Discard.AUTH_SEQUENCE} if kind in METICULOUS else set()
+    assert set(discards(link.a)) == set(discards(link.b)) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_G2_ends_with_different_keys_stay_down(seed: int) -> None:
+    link = Link(seed, authenticated(a_key(secret=b"one")), theirs(authenticated(a_key())))
+    link.run(10 * SECOND)
+    assert link.states == (State.DOWN, State.DOWN)
+    assert set(discards(link.a)) == set(discards(link.b)) == {Discard.AUTH_DIGEST}
+
+
+def theirs(config: SessionConfig) -> SessionConfig:
+    return replace(config, key=SessionKey(KEY.peer, KEY.local))
+
+
+@pytest.mark.parametrize("old", AuthType)
+@pytest.mark.parametrize("new", AuthType)
+def test_G7_keys_and_types_roll_over_without_a_flap(old: AuthType, new: AuthType) -> None:
+    one, two = a_key(1, old, b"old"), a_key(2, new, b"new")
+    link = Link(1, authenticated(one))
+    link.run(SECOND)
+    for keys, send in [((one, two), 1), ((one, two), 2), ((two,), 2)]:
+        config = authenticated(*keys, send=send)
+        link.put(link.a, config)
+        link.run(link.rng.randint(0, 5 * SECOND))
+        link.put(link.b, theirs(config))
+        link.run(link.rng.randint(0, 5 * SECOND))
+    link.run(SECOND)
+    assert downs(link.a) == downs(link.b) == []
+    assert discards(link.a) == discards(link.b) == {}
+    assert {packet.auth[2] for _, packet in link.a.sent[-5:]} == {2}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_G7_authentication_is_switched_on_and_off_without_a_flap(seed: int) -> None:
+    link = Link(seed)
+    link.run(SECOND)
+    required = authenticated(a_key())
+    enabling = authenticated(a_key(), transition=Transition.ENABLING)
+    disabling = authenticated(a_key(), transition=Transition.DISABLING)
+    for a, b in [(enabling, FAST), (enabling, required), (required, required)]:
+        link.put(link.a, a)
+        link.put(link.b, theirs(b))
+        link.run(link.rng.randint(SECOND, 5 * SECOND))
+    assert all(packet.auth for node in (link.a, link.b) for _, packet in node.sent[-5:])
+    for a, b in [(disabling, required), (disabling, FAST), (FAST, FAST)]:
+        link.put(link.a, a)
+        link.put(link.b, theirs(b))
+        link.run(link.rng.randint(SECOND, 5 * SECOND))
+    assert not any(packet.auth for node in (link.a, link.b) for _, packet in node.sent[-5:])
+    assert downs(link.a) == downs(link.b) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_C6_an_authenticated_peer_that_restarts_comes_back(seed: int) -> None:
+    link = Link(seed, authenticated(a_key()))
+    link.run(SECOND)
+    config = link.session(link.b).config
+    link.b.engine = link._engine(b"b" * 32)
+    link.put(link.b, config)
+    link.run(3 * SECOND)
     assert link.states == (State.UP, State.UP)

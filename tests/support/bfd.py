@@ -90,6 +90,15 @@ class Bench:
         return self
 
 
+class WithoutShortcut(Session):
+    """A session that takes the long way for every packet."""
+
+    __slots__ = ()
+
+    def _remember_steady(self, packet: ControlPacket) -> None:
+        pass
+
+
 @dataclass
 class Weather:
     """What the network does to packets, one direction."""
