@@ -9,14 +9,17 @@ from typing import Self
 from dataplane import conntrack, ruleset
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
-from dataplane.model import DataplaneState, Interface
-from dataplane.netlink import Netlink
+from dataplane.model import DataplaneState, Interface, Sysctl
+from dataplane.netlink import Netlink, read_sysctl
 from dataplane.nftables import Nftables
 from dataplane.nftmonitor import nftables_changes
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
 from dataplane.render import FORWARDING
 
 _CAP_NET_ADMIN = 12
+_SYSCTL_POLL_S = 0.5
+"""The kernel tells of few changed parameters (netconf: forwarding, rp_filter and some others), so
+all of them are read this often: 12 files, 0.15 ms."""
 
 
 class LinuxKernel:
@@ -25,6 +28,8 @@ class LinuxKernel:
     def __init__(self, netlink: Netlink, nftables: Nftables) -> None:
         self._netlink = netlink
         self._nftables = nftables
+        self._watched: frozenset[Sysctl] = frozenset()
+        """The kernel parameters of the newest wish."""
 
     @classmethod
     async def open(cls) -> Self:
@@ -56,6 +61,7 @@ class LinuxKernel:
 
     async def observe(self, desired: DataplaneState) -> DataplaneState:
         """What is ours, and what `desired` names."""
+        self._watched = desired.sysctls
         state = await self._netlink.observe(desired)
         return replace(state, nft=ruleset.parse(await self._nftables.listing()))
 
@@ -87,7 +93,7 @@ class LinuxKernel:
         return None
 
     async def changes(self) -> AsyncIterator[None]:
-        """Yields when links, addresses, routes, rules or rulesets have changed."""
+        """Yields when links, addresses, routes, rules, parameters or rulesets have changed."""
         dirty = asyncio.Event()
 
         async def follow(source: AsyncIterator[None]) -> None:
@@ -98,6 +104,7 @@ class LinuxKernel:
         followers = [
             asyncio.create_task(follow(Netlink.changes())),
             asyncio.create_task(follow(nftables_changes())),
+            asyncio.create_task(follow(self._sysctl_changes())),
         ]
         for follower in followers:
             follower.add_done_callback(lambda _: dirty.set())
@@ -115,9 +122,20 @@ class LinuxKernel:
                 follower.cancel()
             await asyncio.gather(*followers, return_exceptions=True)
 
+    async def _sysctl_changes(self) -> AsyncIterator[None]:
+        """Yields when a parameter is not as wished; once, if it stays so."""
+        before: set[tuple[str, str | None]] = set()
+        while True:
+            now = {(each.path, read_sysctl(each.path), each.value) for each in self._watched}
+            wrong = {(path, value) for path, value, wish in now if value != wish}
+            if wrong - before:
+                yield
+            before = wrong
+            await asyncio.sleep(_SYSCTL_POLL_S)
+
     async def counters(self) -> tuple[PolicyCounter, ...]:
         """The counters of all policies."""
-        return ruleset.policy_counters(await self._nftables.listing())
+        return ruleset.policy_counters(await self._nftables.counters())
 
     async def conntrack(self) -> ConntrackUsage:
         """How full the connection table is."""

@@ -112,7 +112,7 @@ class Netlink:
             sysctls=frozenset(
                 Sysctl(each.path, value)
                 for each in desired.sysctls
-                if (value := _read(each.path)) is not None
+                if (value := read_sysctl(each.path)) is not None
             ),
         )
 
@@ -290,7 +290,8 @@ class Netlink:
                     yield
 
 
-def _read(path: str) -> str | None:
+def read_sysctl(path: str) -> str | None:
+    """The value of a kernel parameter in this network namespace; None if there is none."""
     try:
         return (_SYSCTLS / path).read_text("ascii").strip()
     except OSError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from dataplane.errors import DataplaneError
 from dataplane.model import Address, Link, NftTable, Route, Rule, Sysctl
@@ -32,6 +32,18 @@ _KINDS: dict[type, str] = {
 _SIGNS = {"add": "+", "change": "~", "remove": "-"}
 
 
+class Part(NamedTuple):
+    """What an operation does to one thing that a person could name."""
+
+    action: str
+    kind: str
+    """As `Op.kind`, but of the nftables table each part has its own: nft_table, nft_chain, …"""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{_SIGNS[self.action]} {self.text}"
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """One operation on one object: `action` is add, change or remove."""
@@ -49,11 +61,18 @@ class Op:
         """Whether it only takes something away that is not wished any more."""
         return self.action == "remove"
 
-    def lines(self) -> list[str]:
-        """How it is printed; a change of the nftables table names each part of it."""
+    def parts(self) -> list[Part]:
+        """What it consists of; a change of the nftables table names each part of it."""
         if isinstance(self.object, NftChange):
-            return [f"{_SIGNS[action]} nft {part}" for action, part in _parts(self.object)]
-        return [str(self)]
+            return [
+                Part(action, f"nft_{part.partition(' ')[0]}", f"nft {part}")
+                for action, part in _parts(self.object)
+            ]
+        return [Part(self.action, self.kind, str(self.object))]
+
+    def lines(self) -> list[str]:
+        """How it is printed, a line per part."""
+        return [str(part) for part in self.parts()]
 
     def __str__(self) -> str:
         return f"{_SIGNS[self.action]} {self.object}"

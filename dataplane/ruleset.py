@@ -217,7 +217,7 @@ def policy_counters(listing: Json) -> tuple[PolicyCounter, ...]:
     found = []
     for entry in listing.get("nftables", []):
         body = entry.get("counter")
-        if not body or body.get("table") != NFT_TABLE:
+        if not body or (body["family"], body["table"]) != (NFT_FAMILY, NFT_TABLE):
             continue
         head, _, policy = body["name"].partition("-")
         if head in ("out4", "out6", "in4", "in6"):

@@ -5,8 +5,8 @@ that is there, so a daemon that cannot run leaves the machine as it found it. Th
 state but the last outcome of each: specification, convergence, engine snapshot.
 
 End of `vegd run` (SIGTERM, Ctrl-C): AdminDown to all peers, while the kernel and the reconciler go
-on for the drain time; then exit, with the dataplane left as it is, so that packets in flight still
-find their way. End of `vegd agent`: at once; the engine, which is not its child, keeps on.
+on until the drain is over; then exit, with the dataplane left as it is, so that packets in flight
+still find their way. End of `vegd agent`: at once; the engine, which is not its child, keeps on.
 """
 
 import asyncio
@@ -20,15 +20,17 @@ from dataplane.errors import DataplaneError
 from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
 from dataplane.linux import LinuxKernel
 from vegd import gate, lock
-from vegd.control import Convergence, Reconciler
+from vegd.control import Convergence, Phase, Reconciler
+from vegd.drain import Drain
 from vegd.errors import VegdError
-from vegd.gate import Gate
+from vegd.gate import Gate, Gates
 from vegd.http import Pages, serve_control, serve_tcp
 from vegd.metrics import Reading
 from vegd.notify import notify, reloading
 from vegd.sessions import Sessions
 from vegd.settings import Settings
 from vegd.sources.file import FileSource, SpecSnapshot
+from vegd.spec import Drain as DrainSpec
 from vegd.status import fold
 from vegd.supervise import Supervisor
 
@@ -51,12 +53,14 @@ class Agent:
         self._source = source
         self._snapshot = first
         self._supervisor = supervisor
-        self._draining = False
+        self._leaving = False
+        """SIGTERM has come: the engine is on its way out and takes no orders."""
         self._announced_ready = False
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self.reconciler = Reconciler(kernel, settings, self._converged)
         self.sessions = Sessions(settings, self._announce)
+        self.drain = Drain(settings.runtime_dir, kernel.counters)
 
     async def run(self) -> None:
         """Serve until a signal, then leave in order."""
@@ -64,7 +68,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        pages = Pages(self.read)
+        pages = Pages(self.read, self._ask_drain)
         spec = self._snapshot.spec
         assert spec is not None  # noqa: S101 - run_agent() does not start without one
         listen = spec.metrics.listen
@@ -83,6 +87,7 @@ class Agent:
                 tasks.create_task(self._follow_kernel(), name="kernel"),
                 tasks.create_task(self.reconciler.run(), name="reconciler"),
                 tasks.create_task(self.sessions.run(), name="sessions"),
+                tasks.create_task(self.drain.watch(), name="drain"),
             ]
             watchdog = (
                 tasks.create_task(self._supervisor.run(), name="engine")
@@ -94,7 +99,7 @@ class Agent:
             if self._supervisor is not None:
                 if watchdog is not None:
                     watchdog.cancel()
-                await self._drain(self._supervisor)
+                await self._leave(self._supervisor)
             for task in background:
                 task.cancel()
 
@@ -105,10 +110,11 @@ class Agent:
         status = fold(
             self._snapshot,
             self.reconciler.convergence,
-            self._gate(),
+            self._gates(),
             engine,
             self._engine_reasons(engine),
             conntrack,
+            self.drain,
         )
         return Reading(
             status=status,
@@ -128,12 +134,12 @@ class Agent:
             log.warning("the kernel's counters cannot be read: %s", exc)
             return (), None
 
-    def _gate(self) -> Gate:
-        return gate.decide(self.reconciler.convergence, draining=self._draining)
+    def _gates(self) -> Gates:
+        return gate.decide(self.reconciler.convergence, draining=self.drain.active)
 
     def _engine_reasons(self, engine: EngineSnapshot | None) -> tuple[str, ...]:
         spec = self._snapshot.spec
-        if self._draining or spec is None or spec.bfd is None:
+        if self._leaving or spec is None or spec.bfd is None:
             return ()
         if engine is None:
             return ("the BFD engine does not answer",)
@@ -141,24 +147,36 @@ class Agent:
             return (f"the BFD engine refuses the sessions: {self.sessions.refusal}",)
         return () if self.sessions.in_step else ("the BFD engine was not yet given its sessions",)
 
-    def _converged(self, convergence: Convergence) -> None:
-        """The dataplane's outcome has changed: tell the engine, through the gate."""
-        position = self._gate()
-        # While draining the engine is on its way out and takes no orders.
-        if convergence.intent is not None and position in (Gate.OPEN, Gate.CANNOT_FORWARD):
-            wanted = gate.through(position, convergence.intent.sessions)
-            self.sessions.want(wanted, convergence.generation)
-        elif position is Gate.CANNOT_FORWARD:
-            # Nothing is known that could forward: no session of an earlier agent may stay Up.
-            self.sessions.want((), convergence.generation)
+    def _converged(self, _: Convergence) -> None:
+        self._tell_engine()
         self._announce()
 
+    def _tell_engine(self) -> None:
+        """Something has changed that sessions depend on: tell the engine, through the gate."""
+        convergence, gates = self.reconciler.convergence, self._gates()
+        if self._leaving or Gate.UNKNOWN in gates.values():
+            return
+        if convergence.intent is not None:
+            wanted = gate.through(gates, convergence.intent.sessions)
+            self.sessions.want(wanted, convergence.generation)
+        elif convergence.phase is not Phase.STARTING:
+            # Nothing is known that could forward: no session of an earlier agent may stay Up.
+            self.sessions.want((), convergence.generation)
+
     def _announce(self) -> None:
-        if self._announced_ready or self._gate() is not Gate.OPEN or not self.sessions.in_step:
+        forwards = bool(self.reconciler.convergence.forwarded)
+        if self._announced_ready or not forwards or not self.sessions.in_step:
             return
         self._announced_ready = True
         log.info("the gateway is ready")
         notify("READY=1")
+
+    async def _ask_drain(self, drained: bool) -> None:
+        """`vegd drain` and `vegd undrain`."""
+        if drained != self.drain.active:
+            log.warning("%s by hand", "draining" if drained else "the drain is ended")
+        self.drain.ask(drained=drained)
+        self._tell_engine()
 
     async def _follow_source(self) -> None:
         self._take(self._snapshot)
@@ -183,21 +201,19 @@ class Agent:
         async for _ in self._kernel.changes():
             self.reconciler.look_again()
 
-    async def _drain(self, supervisor: Supervisor) -> None:
-        """AdminDown first; forward on for the drain time; end the engine."""
-        self._draining = True
+    async def _leave(self, supervisor: Supervisor) -> None:
+        """AdminDown first; forward on until the drain is over; end the engine."""
+        self._leaving = True
+        self.drain.begin()
         spec = self._snapshot.spec
-        drain_s = spec.drain.forward_for if spec else 0
         longest_s = _longest_detection_s(await self.sessions.refresh())
         if await self.sessions.drain():
-            log.info("draining: sessions are AdminDown, forwarding goes on for %d s", drain_s)
+            log.info("draining: sessions are AdminDown, forwarding goes on")
         else:
             log.error("draining without the BFD engine: peers will notice by their detection time")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(drain_s):
-                await self._stop_now.wait()
+        reason = await self.drain.finish(spec.drain if spec else DrainSpec(), self._stop_now)
         await supervisor.stop(within_s=longest_s + 5)
-        log.info("drained")
+        log.info("drained after %.1f s: %s", self.drain.lasts_s, reason)
 
     def _on_stop(self) -> None:
         if self._stop.is_set():

@@ -7,22 +7,31 @@ answered once; a failed attempt is repeated with growing pauses; nothing is assu
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dataplane.diff import diff
+from dataplane.drift import drift
 from dataplane.errors import DataplaneError
 from dataplane.kernel import Kernel
+from dataplane.model import DataplaneState
 from dataplane.plan import ApplyReport, Plan
 from dataplane.render import render
 from vegd.backoff import Backoff
 from vegd.compile import Intent, Waiting, compile  # noqa: A004 - the architecture's word
 from vegd.facts import NodeFacts
+from vegd.holes import FAMILIES, families_without_path
+from vegd.originals import Originals
 from vegd.settings import Settings
 from vegd.sources.file import SpecSnapshot
 
 log = logging.getLogger(__name__)
+
+_FIGHT_S = 2.0
+"""A change by somebody else this soon after a repair looks like a fight."""
 
 
 class Phase(StrEnum):
@@ -40,8 +49,8 @@ class Convergence:
     """What the last attempt has come to."""
 
     phase: Phase
-    forwarding: bool
-    """Whether traffic is forwarded and SNATed as the specification says."""
+    forwarded: frozenset[int]
+    """The IP versions of which traffic is forwarded and SNATed."""
     generation: int
     """The generation of the specification that was attempted; 0 before the first."""
     reasons: tuple[str, ...] = ()
@@ -56,8 +65,12 @@ class ReconcileCounters:
 
     attempts: int = 0
     failures: int = 0
-    operations: dict[str, int] = field(default_factory=dict)
+    operations: Counter[str] = field(default_factory=Counter)
     """Operations that were carried out, by kind of object."""
+    repairs: Counter[str] = field(default_factory=Counter)
+    """Of these, what undid a change by somebody else, by kind of part (`dataplane.plan.Part`)."""
+    apply_s: float = 0.0
+    """Time spent in attempts, in seconds."""
 
 
 class Reconciler:
@@ -66,13 +79,17 @@ class Reconciler:
     def __init__(
         self, kernel: Kernel, settings: Settings, on_change: Callable[[Convergence], None]
     ) -> None:
-        self.convergence = Convergence(Phase.STARTING, forwarding=False, generation=0)
+        self.convergence = Convergence(Phase.STARTING, frozenset(), generation=0)
         self.counters = ReconcileCounters()
+        self._stood: DataplaneState | None = None
+        """What the kernel was last seen to look like when it was as wished."""
+        self._originals = Originals(settings.runtime_dir)
         self._kernel = kernel
         self._settings = settings
         self._on_change = on_change
         self._snapshot: SpecSnapshot | None = None
         self._dirty = asyncio.Event()
+        self._repaired_at = -_FIGHT_S
 
     def want(self, snapshot: SpecSnapshot) -> None:
         """A specification has come: make it so."""
@@ -86,6 +103,8 @@ class Reconciler:
     async def run(self) -> None:
         """Attempt whenever there is a reason to, for ever."""
         backoff = Backoff(first=0.2, most=5.0)
+        # Who undoes our repairs at once is answered ever more slowly, yet within a second.
+        calm = Backoff(first=self._settings.debounce_s, most=0.5)
         while True:
             pause = self._settings.resync_s
             if self.convergence.phase is Phase.FAILED:
@@ -95,7 +114,10 @@ class Reconciler:
             try:
                 async with asyncio.timeout(pause):
                     await self._dirty.wait()
-                await asyncio.sleep(self._settings.debounce_s)
+                fought = time.monotonic() - self._repaired_at < _FIGHT_S
+                await asyncio.sleep(calm.wait_s() if fought else self._settings.debounce_s)
+                if not fought:
+                    calm.reset()
             except TimeoutError:
                 pass
             self._dirty.clear()
@@ -120,6 +142,7 @@ class Reconciler:
 
     async def _attempt(self, snapshot: SpecSnapshot) -> Convergence:
         self.counters.attempts += 1
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._settings.attempt_timeout_s):
                 return await self._converge(snapshot)
@@ -131,8 +154,10 @@ class Reconciler:
             # Nothing is known of the kernel now; what stood before most likely still stands.
             before = self.convergence
             return Convergence(
-                Phase.FAILED, before.forwarding, snapshot.generation, (reason,), before.intent
+                Phase.FAILED, before.forwarded, snapshot.generation, (reason,), before.intent
             )
+        finally:
+            self.counters.apply_s += time.monotonic() - began
 
     async def _converge(self, snapshot: SpecSnapshot) -> Convergence:
         facts = NodeFacts(await self._kernel.interfaces())
@@ -141,42 +166,50 @@ class Reconciler:
         if isinstance(compiled, Waiting):
             return Convergence(
                 Phase.WAITING,
-                forwarding=False,
+                forwarded=frozenset(),
                 generation=snapshot.generation,
                 reasons=compiled.reasons,
                 intent=self.convergence.intent,
             )
         desired = render(compiled.dataplane)
-        plan = diff(await self._kernel.observe(desired), desired)
+        observed = await self._kernel.observe(desired)
+        plan = diff(observed, desired)
         if not plan:
-            return Convergence(
-                Phase.CONVERGED,
-                forwarding=True,
-                generation=snapshot.generation,
-                intent=compiled,
-            )
+            self._stood = desired
+            return Convergence(Phase.CONVERGED, FAMILIES, snapshot.generation, intent=compiled)
+        self._originals.note(observed, plan)
         report = await self._kernel.apply(plan)
-        self._count(report)
+        self._count(report, observed)
         left = diff(await self._kernel.observe(desired), desired)
-        return self._judge(snapshot.generation, compiled, report, left)
+        if not left:
+            self._stood = desired
+            return Convergence(Phase.CONVERGED, FAMILIES, snapshot.generation, intent=compiled)
+        return self._failure(snapshot.generation, compiled, report, left)
 
-    def _count(self, report: ApplyReport) -> None:
+    def _count(self, report: ApplyReport, observed: DataplaneState) -> None:
+        repaired = []
         for op in report.applied:
-            kind = op.kind
-            self.counters.operations[kind] = self.counters.operations.get(kind, 0) + 1
+            self.counters.operations[op.kind] += 1
             log.info("applied %s", op, extra={"fields": {"op": str(op)}})
+            if self._stood is not None:
+                repaired += drift(op, observed, self._stood)
+        if not repaired:
+            return
+        self._repaired_at = time.monotonic()
+        self.counters.repairs.update(part.kind for part in repaired)
+        log.warning(
+            "put right what somebody else had changed: %s",
+            "; ".join(str(part) for part in repaired),
+            extra={"fields": {"drift": len(repaired)}},
+        )
 
-    def _judge(
+    def _failure(
         self, generation: int, intent: Intent, report: ApplyReport, left: Plan
     ) -> Convergence:
-        if not left:
-            return Convergence(
-                Phase.CONVERGED, forwarding=True, generation=generation, intent=intent
-            )
         self.counters.failures += 1
         reasons = tuple(str(error) for _, error in report.failed)
         if not reasons:
             reasons = tuple(f"undone by somebody else: {line}" for line in left.lines())
-        # Something of ours that could not be removed is untidy; something missing is a hole.
-        forwarding = all(op.removes for op in left.ops)
-        return Convergence(Phase.FAILED, forwarding, generation, reasons, intent)
+        stood = self._stood.nft if self._stood else None
+        forwarded = FAMILIES - families_without_path(left, stood)
+        return Convergence(Phase.FAILED, forwarded, generation, reasons, intent)

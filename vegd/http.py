@@ -30,6 +30,8 @@ class Pages:
 
     read: Callable[[], Awaitable[Reading]]
     """The gateway as it is now."""
+    drain: Callable[[bool], Awaitable[None]]
+    """Begin a drain by hand, or end it."""
 
     async def metrics(self, _: web.Request) -> web.Response:
         """GET /metrics."""
@@ -53,6 +55,14 @@ class Pages:
         body = msgspec.json.encode((await self._read()).status)
         return web.Response(body=body, content_type="application/json")
 
+    async def set_drain(self, request: web.Request) -> web.Response:
+        """POST /v1/drain, /v1/undrain (control socket only): the status afterwards."""
+        try:
+            await self.drain(request.path == "/v1/drain")
+        except OSError as exc:
+            return web.Response(status=500, text=f"{exc.filename}: {exc.strerror}\n")
+        return await self.status(request)
+
     async def _read(self) -> Reading:
         async with asyncio.timeout(_ANSWER_S):
             return await self.read()
@@ -65,6 +75,8 @@ def _application(pages: Pages, *, control: bool) -> web.Application:
     application.router.add_get("/readyz", pages.readyz)
     if control:
         application.router.add_get("/v1/status", pages.status)
+        application.router.add_post("/v1/drain", pages.set_drain)
+        application.router.add_post("/v1/undrain", pages.set_drain)
     return application
 
 

@@ -17,7 +17,9 @@ class AlreadyRunning(VegdError):
     """Another agent holds the lock of this network namespace."""
 
 
-def hold() -> socket.socket:
+def hold(
+    remedy: str = "stop it first, or start this one in a namespace of its own",
+) -> socket.socket:
     """Take the lock; it is held until the socket is closed or the process ends.
 
     Raises:
@@ -29,8 +31,7 @@ def hold() -> socket.socket:
     except OSError as exc:
         lock.close()
         raise AlreadyRunning(
-            f"another vegd (process {_holder()}) already runs in this network namespace; "
-            "stop it first, or start this one in a namespace of its own"
+            f"another vegd (process {_holder()}) already runs in this network namespace; {remedy}"
         ) from exc
     lock.listen(1)
     return lock

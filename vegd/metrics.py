@@ -4,7 +4,7 @@ Nothing is counted here: the engine and the kernel count, this module gives thei
 Every name stands in docs/metrics.md. Times are in seconds, as Prometheus wants them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -93,14 +93,28 @@ def _gateway(reading: Reading) -> Iterator[Metric]:
         "Attempts that left something undone.",
         value=reading.reconciles.failures,
     )
-    operations = CounterMetricFamily(
+    yield CounterMetricFamily(
+        "vegd_dataplane_attempt_seconds",
+        "Time spent on looking at the kernel and changing it.",
+        value=reading.reconciles.apply_s,
+    )
+    yield _by_object(
         "vegd_dataplane_operations",
         "Changes made to the kernel, by kind of object.",
-        labels=["object"],
+        reading.reconciles.operations,
     )
-    for kind, count in sorted(reading.reconciles.operations.items()):
-        operations.add_metric([kind], count)
-    yield operations
+    yield _by_object(
+        "vegd_dataplane_drift_repairs",
+        "Objects of ours that somebody else had changed and that were put right, by kind.",
+        reading.reconciles.repairs,
+    )
+    yield _gauge("vegd_draining", "Whether a drain goes on.", status.drain is not None)
+    if status.drain is not None:
+        yield _gauge(
+            "vegd_drain_quiet_seconds",
+            "Time since the last packet was forwarded during the drain.",
+            status.drain.quiet_s,
+        )
     yield _gauge(
         "vegd_bfd_engine_up", "Whether the BFD engine answers.", reading.engine is not None
     )
@@ -109,6 +123,13 @@ def _gateway(reading: Reading) -> Iterator[Metric]:
         "How often the agent had to start the BFD engine again.",
         value=reading.engine_restarts,
     )
+
+
+def _by_object(name: str, text: str, counts: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=["object"])
+    for kind, count in sorted(counts.items()):
+        family.add_metric([kind], count)
+    return family
 
 
 def _snat(reading: Reading) -> Iterator[Metric]:

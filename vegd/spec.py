@@ -181,10 +181,21 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
         )
 
 
-class Drain(Struct, frozen=True, kw_only=True, rename="camel"):
-    """How the gateway leaves: it forwards on for `forward_for` seconds after AdminDown."""
+_DrainTime = Annotated[int, Meta(ge=0, le=3600), Hint("give 0 to 3600 (seconds)")]
 
-    forward_for: Annotated[int, Meta(ge=0, le=3600), Hint("give 0 to 3600 (seconds)")] = 6
+
+class Drain(Struct, frozen=True, kw_only=True, rename="camel"):
+    """How the gateway leaves, in seconds: after AdminDown it forwards on for `forward_for`, then
+    until nothing has passed for `quiet_for`, but no longer than `grace` in all."""
+
+    forward_for: _DrainTime = 6
+    quiet_for: _DrainTime = 2
+    grace: _DrainTime | None = None
+
+    @property
+    def longest_s(self) -> int:
+        """The whole drain at most: `grace`; 25 seconds, or `forward_for` if longer, without it."""
+        return max(25, self.forward_for, self.quiet_for) if self.grace is None else self.grace
 
 
 class Metrics(Struct, frozen=True, kw_only=True):

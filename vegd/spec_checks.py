@@ -41,6 +41,19 @@ def check(draft: "Draft[GatewaySpec]") -> None:
     if bfd is not None and draft.is_sound("bfd"):
         _check_detection(draft, bfd)
         _check_peers(draft, bfd)
+    _check_drain(draft)
+
+
+def _check_drain(draft: "Draft[GatewaySpec]") -> None:
+    drain = draft.value.drain
+    if drain.grace is None or not draft.is_whole("drain"):
+        return
+    for name, value in (("forwardFor", drain.forward_for), ("quietFor", drain.quiet_for)):
+        if value > drain.grace:
+            problem = f"is less than drain.{name} ({value})"
+            remedy = f"give {value} or more, or make drain.{name} shorter"
+            draft.object_to(("drain", "grace"), drain.grace, problem, remedy)
+            return
 
 
 def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:

@@ -12,7 +12,8 @@ from bfd.fsm import State
 from bfd.snapshot import EngineSnapshot
 from dataplane.kernel import ConntrackUsage
 from vegd.control import Convergence, Phase
-from vegd.gate import Gate
+from vegd.drain import Drain
+from vegd.gate import Gate, Gates, words
 from vegd.sources.file import SpecSnapshot
 
 
@@ -47,6 +48,14 @@ class EngineLine(msgspec.Struct, frozen=True):
     stalls: int
 
 
+class DrainLine(msgspec.Struct, frozen=True, rename="camel"):
+    """A drain that goes on; times in seconds."""
+
+    lasts_s: float
+    quiet_s: float
+    """Since the last packet that was forwarded."""
+
+
 class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Everything that matters at 3 a.m., in one object."""
 
@@ -63,6 +72,7 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Faults of a newer version of the file, which is therefore not in force."""
     gate: str
     dataplane: str
+    drain: DrainLine | None
     engine: EngineLine | None
     sessions: tuple[SessionLine, ...]
     conntrack_entries: int | None
@@ -80,10 +90,11 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
 def fold(
     snapshot: SpecSnapshot,
     convergence: Convergence,
-    gate: Gate,
+    gates: Gates,
     engine: EngineSnapshot | None,
     engine_reasons: tuple[str, ...],
     conntrack: ConntrackUsage | None,
+    drain: Drain,
 ) -> GatewayStatus:
     """The status. `engine_reasons` say why the engine is not in step, empty if it is."""
     faults = tuple(str(fault) for fault in snapshot.faults)
@@ -92,15 +103,16 @@ def fold(
         reasons += ("the configuration file has faults; the last good version is in force",)
     return GatewayStatus(
         name=snapshot.spec.name if snapshot.spec else "",
-        state=_state(convergence, gate, engine_reasons),
+        state=_state(convergence, gates, engine_reasons),
         reasons=reasons,
         notes=(convergence.intent.notes if convergence.intent else ())
         + tuple(str(warning) for warning in snapshot.warnings),
         config=str(snapshot.path),
         generation=snapshot.generation,
         config_faults=faults,
-        gate=gate.value,
+        gate=words(gates),
         dataplane=convergence.phase.value,
+        drain=DrainLine(round(drain.lasts_s, 1), round(drain.quiet_s, 1)) if drain.active else None,
         engine=_engine(engine),
         sessions=_sessions(engine),
         conntrack_entries=conntrack.entries if conntrack else None,
@@ -108,8 +120,8 @@ def fold(
     )
 
 
-def _state(convergence: Convergence, gate: Gate, engine_reasons: tuple[str, ...]) -> GatewayState:
-    if gate is Gate.DRAINING:
+def _state(convergence: Convergence, gates: Gates, engine_reasons: tuple[str, ...]) -> GatewayState:
+    if Gate.DRAINING in gates.values():
         return GatewayState.DRAINING
     match convergence.phase:
         case Phase.STARTING:

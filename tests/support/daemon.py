@@ -1,9 +1,11 @@
 """The real daemon in a namespace between a router and the outside, and its command line."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +16,14 @@ from typing import Any
 
 import yaml
 
+from dataplane.diff import diff
+from dataplane.kernel import Kernel
+from dataplane.render import render
+from tests.support.dataplane import with_kernel
 from tests.support.netns import inside, ip, run, veth
+from vegd.compile import Waiting, compile  # noqa: A004 - the architecture's word
+from vegd.facts import NodeFacts
+from vegd.spec import load
 
 PYTHON = [sys.executable, "-m", "vegd"]
 
@@ -72,9 +81,35 @@ class Site:
         )
 
     def status(self) -> dict[str, Any] | None:
-        """The daemon's status; None while none answers."""
-        done = self.vegd("status", "--json", "--runtime-dir", str(self.runtime_dir))
-        return dict(json.loads(done.stdout)) if done.returncode in (0, 1) else None
+        """The daemon's status, as ``vegd status`` reads it; None while none answers."""
+        body = self.page("/v1/status")
+        return None if body is None else dict(json.loads(body))
+
+    def page(self, path: str, method: str = "GET") -> str | None:
+        """A page of the control socket; None while no daemon answers. Starts no process."""
+        connection = http.client.HTTPConnection("vegd", timeout=10)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.sock.settimeout(10)
+            connection.sock.connect(str(self.runtime_dir / "agent.sock"))
+            connection.request(method, path)
+            return connection.getresponse().read().decode()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def plan(self) -> list[str]:
+        """What the daemon would have to change in the kernel; empty if all is as configured."""
+
+        async def work(kernel: Kernel) -> list[str]:
+            compiled = compile(load(self.config), NodeFacts(await kernel.interfaces()))
+            if isinstance(compiled, Waiting):
+                return list(compiled.reasons)
+            desired = render(compiled.dataplane)
+            return diff(await kernel.observe(desired), desired).lines()
+
+        return with_kernel(self.gateway, work)
 
     def sessions(self) -> list[dict[str, Any]]:
         """The sessions of the gateway's engine."""
@@ -211,7 +246,7 @@ def build(netns: Callable[[str], str], directory: Path) -> Site:
             "minRX": 50,
             "peers": [{"address": "10.255.255.255"}, {"address": "fdff::1"}],
         },
-        drain={"forwardFor": 1},
+        drain={"forwardFor": 1, "quietFor": 0},
         metrics={"listen": "127.0.0.1:10669"},
     )
     return site

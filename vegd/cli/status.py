@@ -1,18 +1,14 @@
 """``vegd status``: the gateway at a glance."""
 
-import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from vegd.cli.asking import ask
 from vegd.cli.options import RUNTIME_DIR, AsJson, RuntimeDir, show, table
-from vegd.errors import Unreachable
 
 if TYPE_CHECKING:
     from vegd.status import GatewayStatus
-
-_ANSWER_S = 10.0
 
 
 def status(runtime_dir: RuntimeDir = RUNTIME_DIR, as_json: AsJson = False) -> None:
@@ -24,31 +20,13 @@ def status(runtime_dir: RuntimeDir = RUNTIME_DIR, as_json: AsJson = False) -> No
 
     from vegd.status import GatewayStatus  # noqa: PLC0415
 
-    body = asyncio.run(_ask(runtime_dir / "agent.sock"))
+    body = ask(runtime_dir, "GET", "/v1/status")
     gateway = msgspec.json.decode(body, type=GatewayStatus)
     if as_json:
         typer.echo(msgspec.json.format(body, indent=2).decode())
     else:
         _print(gateway)
     raise typer.Exit(0 if gateway.is_ready else 1)
-
-
-async def _ask(path: Path) -> bytes:
-    import aiohttp  # noqa: PLC0415 - --help stays quick
-
-    timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
-    connector = aiohttp.UnixConnector(str(path))
-    try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get("http://vegd/v1/status", raise_for_status=True) as answer,
-        ):
-            return await answer.read()
-    except (aiohttp.ClientError, TimeoutError) as exc:
-        raise Unreachable(
-            f"no daemon answers at {path} ({str(exc) or 'no answer in time'}); is vegd running, "
-            "and is --runtime-dir the one it was started with?"
-        ) from exc
 
 
 def _print(gateway: "GatewayStatus") -> None:
@@ -67,6 +45,9 @@ def _print(gateway: "GatewayStatus") -> None:
     rows.add_row("config", f"{gateway.config} (generation {gateway.generation})")
     rows.add_row("dataplane", gateway.dataplane)
     rows.add_row("gate", gateway.gate)
+    if gateway.drain is not None:
+        lasts, quiet = gateway.drain.lasts_s, gateway.drain.quiet_s
+        rows.add_row("drain", f"for {lasts:g} s, the last packet {quiet:g} s ago")
     if gateway.engine is None:
         rows.add_row("engine", "does not answer")
     else:
