@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from bfd.config import SessionConfig, SessionKey
+from bfd.history import Transition
 from bfd.override import Override
 from bfd.protocol import VERSION, Json, ProtocolError, dump, load
 from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_to_json
@@ -26,19 +27,49 @@ class ControlError(Exception):
     """The engine has refused; the message says why."""
 
 
+class Joined(NamedTuple):
+    """Where a stream of events was joined."""
+
+    pid: int
+    seq: int
+    """Number of the last transition before it."""
+    resumed: bool = False
+    """Whether it goes on where an earlier stream has ended."""
+
+
+class Lost(NamedTuple):
+    """So many transitions are missing in the stream at this point."""
+
+    transitions: int
+
+
+Event = Joined | SessionSnapshot | Transition | Lost
+
+
+def _event(line: Json) -> Event:
+    if "transition" in line:
+        return Transition.from_json(line["transition"])
+    if "lost" in line:
+        return Lost(line["lost"])
+    return SessionSnapshot.from_json(line["session"])
+
+
 class _Connection:
     """A stream that has said hello. Any failure closes it, as answers would no longer match."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.pid = 0
+        """The engine's process."""
 
     @classmethod
     async def open(cls, path: Path) -> Self:
         async with asyncio.timeout(_ANSWER_S):
             reader, writer = await asyncio.open_unix_connection(path, limit=_ANSWER_LIMIT)
         connection = cls(reader, writer)
-        await connection.request({"op": "hello", "version": VERSION})
+        (answer,) = await connection.request({"op": "hello", "version": VERSION})
+        connection.pid = answer["pid"]
         return connection
 
     async def request(self, *messages: Json) -> list[Json]:
@@ -129,6 +160,43 @@ class Client:
                 sessions += page["sessions"]
                 start = page["next"]
         return EngineSnapshot.from_json(answer["head"] | {"sessions": sessions})
+
+    async def history(self, peer: str | None = None) -> tuple[Transition, ...]:
+        """What is kept of the transitions of the sessions with a peer (or all), oldest first."""
+        found: list[Json] = []
+        start: int | None = 0
+        async with self._lock:
+            while start is not None:
+                (page,) = await self._request({"op": "history", "from": start, "peer": peer})
+                found += page["transitions"]
+                start = page["next"]
+        return tuple(Transition.from_json(document) for document in found)
+
+    async def clear_counters(self, peer: str | None = None) -> None:
+        """Let the counters of the sessions with a peer (or of everything) start from zero."""
+        async with self._lock:
+            await self._request({"op": "clear", "peer": peer})
+
+    async def events(self, after: Joined | None = None) -> AsyncIterator[Event]:
+        """First how it was joined, then what happens. Ends with the engine.
+
+        `after` is where an earlier call has got to. If that is still known, the stream goes on
+        from there; otherwise it begins anew, with every session once, and something may be
+        missing between.
+        """
+        connection = await _Connection.open(self._path)
+        try:
+            request: Json = {"op": "events"}
+            if after is not None and after.pid == connection.pid:
+                request["after"] = after.seq
+            (answer,) = await connection.request(request)
+            yield Joined(answer["pid"], answer["seq"], resumed="after" in request)
+            while True:
+                yield _event(await connection.next())
+        except ConnectionResetError:
+            return
+        finally:
+            await connection.close()
 
     async def watch(self) -> AsyncIterator[SessionSnapshot]:
         """Every session once, then each that changes, in its newest state. Ends with the engine.

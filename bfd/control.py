@@ -1,10 +1,9 @@
 """The engine's end of the control socket: see `bfd.protocol` for what is said.
 
 Each connection is a task of its own that works on small requests, so that no client can hold up
-the engine. A watcher that reads slowly costs nothing but memory for one mark per session: what is
-sent is the newest state at the time of sending, and a burst of changes becomes its result. While
-nobody who has committed a set is connected, the hold time runs; at its end every session is
-disabled, until an agent commits again.
+the engine; what a client may look at is in `bfd.inspection`. While nobody who has committed a set
+is connected, the hold time runs; at its end every session is disabled, until an agent commits
+again.
 """
 
 import asyncio
@@ -20,15 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from bfd import protocol
+from bfd import inspection, protocol
 from bfd.config import SessionConfig, SessionKey
-from bfd.driver import Draining, Watcher
-from bfd.engine import Engine
+from bfd.driver import Draining
 from bfd.fsm import Diagnostic
+from bfd.inspection import Inspection, Views, flush
 from bfd.override import Override
 from bfd.protocol import Json, ProtocolError, dump
-from bfd.session import Session
-from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_from_json, key_from_json
+from bfd.snapshot import config_from_json, key_from_json
 from bfd.transport import TransportError
 
 log = logging.getLogger(__name__)
@@ -42,12 +40,8 @@ class ControlSocketError(Exception):
     """The control socket cannot be opened; the message says why."""
 
 
-class Host(Protocol):
+class Host(inspection.Host, Protocol):
     """What the control socket controls: `bfd.driver.Driver`, which documents it."""
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that it drives."""
 
     async def commit(self, wanted: list[SessionConfig], generation: int, /) -> tuple[int, int]:
         """Put a set in force."""
@@ -58,32 +52,22 @@ class Host(Protocol):
     def drain(self) -> None:
         """Send AdminDown and end."""
 
-    def watch(self, watcher: Watcher, /) -> None:
-        """Be told of changes."""
-
-    def unwatch(self, watcher: Watcher, /) -> None:
-        """Be told no more."""
-
-
-class Views(Protocol):
-    """How the engine is shown to clients; the service knows the clocks and the process."""
-
-    def head(self) -> EngineSnapshot:
-        """The engine without its sessions."""
-
-    def session(self, session: Session, /) -> SessionSnapshot:
-        """One session."""
-
 
 class ControlServer:
-    """Listens on the Unix socket `path` (mode 0600). `hold_s` is the hold time; 0 is for ever."""
+    """Listens on the Unix socket `path` (mode 0600). `hold_s` is the hold time; 0 is for ever.
 
-    def __init__(self, path: Path, host: Host, views: Views, hold_s: float) -> None:
+    A client that takes nothing of what it is sent for `patience_s` is cut off.
+    """
+
+    def __init__(
+        self, path: Path, host: Host, views: Views, hold_s: float, patience_s: float = 30.0
+    ) -> None:
         self._path = path
         self._inode = 0
         self._host = host
         self._views = views
         self._hold_s = hold_s
+        self._patience_s = patience_s
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._served = 0
@@ -159,7 +143,7 @@ class ControlServer:
         if task is None:  # asyncio runs this in a task, always
             return
         self._tasks.add(task)
-        connection = _Connection(self._host, self._views, self.agent_came)
+        connection = _Connection(self._host, self._views, self._patience_s, self.agent_came)
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
         try:
             if len(self._tasks) > _MOST_CONNECTIONS:
@@ -168,6 +152,9 @@ class ControlServer:
                 await connection.run(reader, writer)
         except ConnectionError:
             pass  # gone in the middle of an answer
+        except TimeoutError:
+            log.warning("a client of the control socket takes nothing; it is cut off")
+            writer.transport.abort()
         except asyncio.CancelledError:
             pass  # the server closes; asyncio would report the cancellation as an error
         finally:
@@ -185,40 +172,40 @@ class ControlServer:
 
 
 class _Connection:
-    """The conversation with one client: its staged set, and the sessions that it pages through."""
+    """The conversation with one client, and the set that it is about to commit."""
 
     def __init__(
-        self, host: Host, views: Views, agent_came: Callable[["_Connection"], None]
+        self,
+        host: Host,
+        views: Views,
+        patience_s: float,
+        agent_came: Callable[["_Connection"], None],
     ) -> None:
         self._host = host
-        self._views = views
+        self._patience_s = patience_s
         self._agent_came = agent_came
         self._greeted = False
         self._staged: dict[SessionKey, SessionConfig] | None = None
         self._generation = 0
-        self._paged: tuple[Session, ...] = ()
-        self._watching = False
+        self._inspection = Inspection(host, views, patience_s)
         self._operations: dict[object, Callable[[Json], Awaitable[Json]]] = {
             "hello": self._hello,
             "begin": self._begin,
             "put": self._put,
             "commit": self._commit,
-            "snapshot": self._snapshot,
-            "page": self._page,
-            "watch": self._watch,
             "override": self._override,
             "drain": self._drain,
-        }
+        } | self._inspection.operations
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer until the client goes, talks nonsense, or watches (and then goes)."""
-        while not self._watching:
+        """Answer until the client goes, talks nonsense, or follows a stream (and then goes)."""
+        while self._inspection.stream is None:
             try:
                 line = await reader.readline()
             except ValueError:
                 limit = protocol.LINE_LIMIT
                 writer.write(_refusal(f"a line is longer than {limit} bytes"))
-                await writer.drain()
+                await flush(writer, self._patience_s)
                 return
             if not line.endswith(b"\n"):
                 return
@@ -227,12 +214,12 @@ class _Connection:
             except ProtocolError as exc:
                 writer.write(_refusal(str(exc)))
                 if not self._greeted:
-                    await writer.drain()
+                    await flush(writer, self._patience_s)
                     return
-            await writer.drain()
+            await flush(writer, self._patience_s)
             # Requests may wait in line; so do the sessions.
             await asyncio.sleep(0)
-        await self._push_changes(reader, writer)
+        await self._inspection.stream(reader, writer)
 
     async def _handle(self, line: bytes) -> Json:
         message = protocol.load(line)
@@ -298,22 +285,6 @@ class _Connection:
             )
         return {"put": put, "removed": removed}
 
-    async def _snapshot(self, _message: Json) -> Json:
-        self._paged = self._host.engine.sessions()
-        return {"head": self._views.head().head_to_json(), "count": len(self._paged)}
-
-    async def _page(self, message: Json) -> Json:
-        start = protocol.integer(message, "from")
-        end = start + protocol.PAGE
-        return {
-            "sessions": [self._views.session(s).to_json() for s in self._paged[start:end]],
-            "next": end if end < len(self._paged) else None,
-        }
-
-    async def _watch(self, _message: Json) -> Json:
-        self._watching = True
-        return {}
-
     async def _override(self, message: Json) -> Json:
         document = message.get("override")
         if not isinstance(document, dict):
@@ -330,45 +301,6 @@ class _Connection:
     async def _drain(self, _message: Json) -> Json:
         self._host.drain()
         return {}
-
-    async def _push_changes(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        changed = dict.fromkeys(self._host.engine.sessions())
-        something = asyncio.Event()
-        something.set()
-
-        def note(session: Session) -> None:
-            changed[session] = None
-            something.set()
-
-        self._host.watch(note)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                pump = tasks.create_task(self._pump(changed, something, writer))
-                # Whatever a watcher says is ignored; that it hangs up is not.
-                while await reader.read(protocol.LINE_LIMIT):
-                    pass
-                pump.cancel()
-        except* ConnectionError:
-            pass
-        finally:
-            self._host.unwatch(note)
-
-    async def _pump(
-        self,
-        changed: dict[Session, None],
-        something: asyncio.Event,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        while await something.wait():
-            while changed:
-                session = next(iter(changed))
-                del changed[session]
-                writer.write(dump({"session": self._views.session(session).to_json()}))
-                await writer.drain()
-                await asyncio.sleep(0)
-            something.clear()
 
 
 def _refusal(text: str) -> bytes:

@@ -64,11 +64,8 @@ class Engine:
         self.draining = False
         self.must_read = False
         """A detection time has ended, but not everything that arrived before was received."""
-        self.stalls = Stalls()
         self.worst = Worst()
-        self.discards = [0] * len(Discard)
-        self.transmit_lateness = Lateness()
-        self.detection_lateness = Lateness()
+        self._clear_own_counters()
 
     # The set --------------------------------------------------------------------------------
 
@@ -151,6 +148,24 @@ class Engine:
         keys = [key for key in self._by_key if key not in self._lingering]
         effects = [self.remove(key, now_us, "the engine is draining") for key in keys]
         return [effect for effect in effects if effect is not None]
+
+    def clear_counters(self, peer: str | None = None) -> int:
+        """Count from zero again: the sessions with a peer, or all and the engine itself.
+
+        Returns how many sessions that were.
+        """
+        cleared = [s for s in self._by_key.values() if peer is None or s.key.peer == peer]
+        for session in cleared:
+            session.clear_counters()
+        if peer is None:
+            self._clear_own_counters()
+        return len(cleared)
+
+    def _clear_own_counters(self) -> None:
+        self.discards = [0] * len(Discard)
+        self.stalls = Stalls()
+        self.transmit_lateness = Lateness()
+        self.detection_lateness = Lateness()
 
     # Packets --------------------------------------------------------------------------------
 

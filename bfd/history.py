@@ -1,8 +1,8 @@
 """The last transitions of every session, with their evidence, and of the engine as a whole.
 
 Each transition has a sequence number, counted up over the life of the engine, so that whoever
-follows them notices a gap. A session's own ring does not lose its last Down to a neighbour that
-flaps; the engine's ring is for following.
+follows them notices a gap. A session's own ring does not lose its last Down, neither to a neighbour
+that flaps nor to its own vain attempts; the engine's ring is for following.
 """
 
 from collections import deque
@@ -101,7 +101,7 @@ class History:
         ring.append(transition)
         most = max(_PER_SESSION_AT_LEAST, min(_PER_SESSION, _TOTAL // len(self._by_key)))
         while len(ring) > most:
-            ring.popleft()
+            _drop_oldest(ring)
         if len(self._by_key) > _TOTAL:
             del self._by_key[next(iter(self._by_key))]
 
@@ -119,3 +119,11 @@ class History:
         """How many transitions after `seq` are lost, and those that are not."""
         kept = tuple(transition for transition in self._latest if transition.seq > seq)
         return self.seq - seq - len(kept), kept
+
+
+def _drop_oldest(ring: deque[Transition]) -> None:
+    """Drop one; but how the session was last Up stays, however often it has tried since."""
+    oldest = ring.popleft()
+    if oldest.ended_up and not any(transition.ended_up for transition in ring):
+        ring.popleft()
+        ring.appendleft(oldest)

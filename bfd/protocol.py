@@ -14,9 +14,16 @@ commit                                         put, removed: the set is in force
 snapshot                                       head without sessions, count
 page      from                                 sessions from that index on, next (or null)
 override  session (its key), override          (laid over the set at once; {} ends it)
+history   from (0: look anew), peer (optional) transitions from that index on, next (or null)
+clear     peer (optional)                      sessions: of so many, counters start from 0
 watch                                          then, without end, lines {"session": ...}
+events    after (optional: a number)           seq, pid; then, without end, see below
 drain                                          AdminDown has been sent; the engine will exit
 ========= ==================================== =======================================
+
+Events without `after` begin with a line ``{"session": ...}`` for each session. Then come lines
+``{"transition": ...}`` with rising numbers, and ``{"lost": N}`` where N of them are not kept any
+more.
 
 A connection that has committed counts as an agent: while none is there, the hold time runs.
 Lines are limited to `LINE_LIMIT` bytes; a longer one ends the connection.
@@ -53,6 +60,14 @@ def load(line: bytes) -> Json:
     if not isinstance(message, dict):
         raise ProtocolError("the line is not a JSON object")
     return message
+
+
+def optional_text(message: Json, name: str) -> str | None:
+    """A field that is a text or absent. Raises ProtocolError."""
+    value = message.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ProtocolError(f"{name}: {value!r} is not a text")
+    return value
 
 
 def integer(message: Json, name: str, low: int = 0, high: int = (1 << 63) - 1) -> int:

@@ -4,23 +4,25 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import random
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from bfd.client import Client, ControlError
+from bfd.client import Client, ControlError, Event, Joined, Lost
 from bfd.config import SessionConfig, SessionKey
 from bfd.control import ControlServer, ControlSocketError
 from bfd.discriminators import Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
 from bfd.fsm import Diagnostic, State
+from bfd.history import Transition
 from bfd.override import Override
 from bfd.protocol import LINE_LIMIT, VERSION, dump
 from bfd.realtime import Scheduling
@@ -34,7 +36,7 @@ from tests.support.bfd_fakes import FakeClock, FakeLoop, FakeReceiver, FakeTrans
 class Engines:
     """An engine with a control socket, in this process, its network faked."""
 
-    def __init__(self, path: Path, hold_s: float = 0) -> None:
+    def __init__(self, path: Path, hold_s: float = 0, patience_s: float = 30) -> None:
         self.path = path
         self.clock = FakeClock()
         self.transport = FakeTransport(self.clock)
@@ -44,7 +46,7 @@ class Engines:
             self.engine, self.transport, FakeLoop(self.clock), self.clock, self.ended.set
         )
         views = ProcessViews(self.driver, self.clock, Scheduling(), VitalsReader())
-        self.server = ControlServer(path, self.driver, views, hold_s)
+        self.server = ControlServer(path, self.driver, views, hold_s, patience_s)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Engines"]:
@@ -81,6 +83,7 @@ class Raw:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.transport = cast(asyncio.Transport, writer.transport)
 
     @classmethod
     async def open(cls, path: Path, *, hello: bool = True) -> "Raw":
@@ -181,6 +184,12 @@ async def test_a_session_twice_in_one_set_is_refused(engine: Engines) -> None:
         b'{"op": "begin", "generation": -1}\n',
         b'{"op": "begin", "generation": true}\n',
         b'{"op": "page", "from": "x"}\n',
+        b'{"op": "history"}\n',
+        b'{"op": "history", "from": -1}\n',
+        b'{"op": "history", "from": 0, "peer": 7}\n',
+        b'{"op": "clear", "peer": []}\n',
+        b'{"op": "events", "after": 1}\n',
+        b'{"op": "events", "after": null}\n',
         b'{"op": "override"}\n',
         b'{"op": "override", "override": {}}\n',
         b'{"op": "override", "override": {}, "session": {"local": [], "peer": {}}}\n',
@@ -299,6 +308,109 @@ async def test_hold_time_disables_what_was_committed_and_keeps_overrides(tmp_pat
         await until(lambda: not engine.engine.sessions()[0].config.enabled)
         assert engine.engine.committed() == (config(1, enabled=False),)
         assert engine.engine.sessions()[0].config.detect_mult == 9
+
+
+async def flap(client: Client, times: int, first: int = 1) -> None:
+    """Two transitions of session 1 each time."""
+    for number in range(times):
+        await client.configure([config(1, enabled=False)], first + 2 * number)
+        await client.configure([config(1)], first + 2 * number + 1)
+
+
+async def test_history_is_told_in_order_for_one_peer_or_all(engine: Engines) -> None:
+    async with Client(engine.path) as client:
+        assert await client.history() == ()
+        await client.configure([config(1), config(2)], 1)
+        await flap(client, 4)
+        await client.configure([config(1), config(2, enabled=False)], 20)
+        told = await client.history("10.9.9.9")
+        assert await client.history() == told
+        assert await client.history("10.9.9.8") == ()
+    assert [t.seq for t in told] == list(range(1, 10))
+    # Session 2 was removed by the flaps of session 1, which commit it alone.
+    assert {t.key for t in told} == {config(1).key, config(2).key}
+    assert told[0].new is State.ADMIN_DOWN
+
+
+async def test_counters_start_from_zero_when_cleared(engine: Engines) -> None:
+    async with Client(engine.path) as client:
+        await client.configure([config(1)], 1)
+        await flap(client, 1)
+        engine.engine.discards[0] = 3
+        engine.engine.stalls.note(1, 99)
+        await client.clear_counters("10.9.9.9")
+        snapshot = await client.snapshot()
+        assert (snapshot.sessions[0].transitions, snapshot.stalls) == (0, 1)
+        await client.clear_counters()
+        snapshot = await client.snapshot()
+        assert (snapshot.discards, snapshot.stalls, snapshot.longest_stall_us) == ({}, 0, 0)
+        with pytest.raises(ControlError, match=r"no session with '10\.9\.9\.8'"):
+            await client.clear_counters("10.9.9.8")
+
+
+async def next_event(events: AsyncIterator[Event]) -> Event:
+    async with asyncio.timeout(5):
+        return await anext(events)
+
+
+async def test_events_begin_with_the_sessions_and_go_on_with_transitions(engine: Engines) -> None:
+    async with Client(engine.path) as client:
+        await client.configure([config(1), config(2)], 1)
+        async with contextlib.aclosing(client.events()) as events:
+            joined = await next_event(events)
+            assert joined == Joined(os.getpid(), 0)
+            first = [await next_event(events) for _ in range(2)]
+            assert {s.key for s in first if isinstance(s, SessionSnapshot)} == {
+                config(1).key,
+                config(2).key,
+            }
+            await client.override(config(1).key, Override(admin_down=True))
+            transition = await next_event(events)
+            assert isinstance(transition, Transition)
+            assert (transition.seq, transition.new) == (1, State.ADMIN_DOWN)
+
+
+async def test_events_go_on_where_they_ended_and_say_what_is_lost(engine: Engines) -> None:
+    async with Client(engine.path) as client:
+        await client.configure([config(1)], 1)
+        await flap(client, 2)
+        async with contextlib.aclosing(client.events(Joined(os.getpid(), 2))) as events:
+            assert await next_event(events) == Joined(os.getpid(), 2, resumed=True)
+            assert [t.seq for t in [await next_event(events) for _ in range(2)] if t] == [3, 4]
+        await flap(client, 600)
+        async with contextlib.aclosing(client.events(Joined(os.getpid(), 2))) as events:
+            await next_event(events)
+            assert await next_event(events) == Lost(1204 - 1024 - 2)
+            transition = await next_event(events)
+            assert isinstance(transition, Transition)
+            assert transition.seq == 1204 - 1024 + 1
+
+
+async def test_events_of_another_engine_begin_anew(engine: Engines) -> None:
+    async with Client(engine.path) as client:
+        await client.configure([config(1)], 1)
+        async with contextlib.aclosing(client.events(Joined(1, 70))) as events:
+            assert await next_event(events) == Joined(os.getpid(), 0, resumed=False)
+            assert isinstance(await next_event(events), SessionSnapshot)
+
+
+@pytest.mark.parametrize("what", ["snapshot", "watch", "events"])
+async def test_a_client_that_takes_nothing_holds_up_nobody_and_is_cut_off(
+    tmp_path: Path, what: str
+) -> None:
+    async with Engines(tmp_path / "bfd.sock", patience_s=0.5).running() as engine:
+        stuck = await Raw.open(engine.path)
+        stuck.transport.pause_reading()
+        for _ in range(3000):
+            stuck.writer.write(dump({"op": what}))
+        async with Client(engine.path) as client:
+            rounds = 0
+            async with asyncio.timeout(20):
+                while len(engine.server._tasks) > 1:
+                    await client.configure([config(1, enabled=rounds % 2 == 0)], rounds)
+                    rounds += 1
+        assert rounds > 1
+        stuck.close()
 
 
 async def next_of(watch: AsyncIterator[SessionSnapshot]) -> SessionSnapshot:

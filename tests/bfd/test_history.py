@@ -213,6 +213,15 @@ def test_a_flapping_neighbour_does_not_push_out_a_sessions_last_down() -> None:
     assert [t.seq for t in history.of()] == [1, *range(5_000 - 64, 5_000)]
 
 
+def test_vain_attempts_do_not_push_out_how_the_session_was_last_up() -> None:
+    history = History()
+    history.add(a_transition(1))
+    history.add(a_transition(2))
+    for seq in range(3, 500):
+        history.add(replace(a_transition(seq), old=State.INIT))
+    assert [t.seq for t in history.of()] == [2, *range(500 - 63, 500)]
+
+
 def test_many_sessions_share_a_bounded_history() -> None:
     history = History()
     seq = 0
