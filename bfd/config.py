@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 from bfd.auth import AuthConfig
+from bfd.dampening import Dampening
 from bfd.fsm import Diagnostic
 
 _SLOWEST_US = 4_294_967_000
@@ -59,6 +60,8 @@ class SessionConfig:
     """The reason to give while `enabled` is False."""
     auth: AuthConfig | None = None
     """Authentication (RFC 5880 §6.7); None is none."""
+    dampening: Dampening | None = None
+    """When repeated losses of Up hold the session down; None never."""
 
     def __post_init__(self) -> None:
         _check_key(self.key)
@@ -71,6 +74,8 @@ class SessionConfig:
         check_type("disabled_diag", self.disabled_diag, Diagnostic, "a diagnostic, 0 to 8")
         if self.auth is not None:
             check_type("auth", self.auth, AuthConfig, "a configuration of authentication")
+        if self.dampening is not None:
+            check_type("dampening", self.dampening, Dampening, "a policy, or None")
 
 
 def check_type(field: str, value: object, kind: type, remedy: str) -> None:

@@ -13,6 +13,7 @@ from bfd.actions import NOTHING, Actions
 from bfd.config import SessionConfig, SessionKey
 from bfd.deadlines import DeadlineQueue
 from bfd.discriminators import Discriminators
+from bfd.fsm import State
 from bfd.lateness import Lateness, Stalls, Worst
 from bfd.override import Override
 from bfd.packet import ControlPacket, Discard, RxMeta, decode
@@ -183,10 +184,19 @@ class Engine:
             session.losses.ttl = meta.ttl
             session.refuse(Discard.TTL)
             return None
-        actions = session.receive(packet, meta.at_us, now_us)
+        held = session.damper.holds_at(now_us) and self._another_is_up(session)
+        actions = session.receive(packet, meta.at_us, now_us, held=held)
         if session.due_us < session.queued_us:
             self._queue.update(session)
         return Effect(session, actions) if actions else None
+
+    def _another_is_up(self, session: Session) -> bool:
+        """Whether traffic of the session's family has another way, so that it can be held down."""
+        is_ipv6 = ":" in session.key.local
+        return any(
+            other.state is State.UP and other is not session and (":" in other.key.local) is is_ipv6
+            for other in self._by_key.values()
+        )
 
     def _find(self, packet: ControlPacket, meta: RxMeta) -> Session | None:
         if packet.your_discr:

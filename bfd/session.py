@@ -16,6 +16,7 @@ from bfd import timing
 from bfd.actions import NOTHING, Actions, Ended, StateChanged, Transmit
 from bfd.auth import Authentication
 from bfd.config import SessionConfig, SessionKey
+from bfd.dampening import Dampening, Damper
 from bfd.evidence import SessionFacts
 from bfd.fsm import Diagnostic, Event, State, step
 from bfd.losses import Losses
@@ -53,6 +54,7 @@ class Session:
         "authentication",
         "config",
         "created_us",
+        "damper",
         "detection_time_us",
         "discards",
         "due_us",
@@ -91,6 +93,7 @@ class Session:
         self._init_variables(config)
         self.created_us = now_us
         self.losses = Losses()
+        self.damper = Damper()
         self.clear_counters()
         self.last_change: StateChanged | None = None
         self.queued_us = NEVER_US
@@ -142,8 +145,13 @@ class Session:
 
     # What can happen ------------------------------------------------------------------------
 
-    def receive(self, packet: ControlPacket, at_us: int, now_us: int) -> Actions:
-        """Take a packet that arrived at `at_us` and was demultiplexed to this session (§6.8.6)."""
+    def receive(
+        self, packet: ControlPacket, at_us: int, now_us: int, *, held: bool = False
+    ) -> Actions:
+        """Take a packet that arrived at `at_us` and was demultiplexed to this session (§6.8.6).
+
+        A session that is `held` stays Down whatever the peer says (§6.8.18).
+        """
         if self.authentication is not None:
             why = self._authenticate(self.authentication, packet, at_us)
             if why is not None:
@@ -169,7 +177,9 @@ class Session:
             self.discards[Discard.ADMIN_DOWN] += 1
             return self._settle(now_us)
         self.rx_packets += 1
-        changed = self._step(_HEARD[packet.state], now_us, _REASON[packet.state])
+        changed: tuple[StateChanged, ...] = ()
+        if not held or self.state is not State.DOWN:
+            changed = self._step(_HEARD[packet.state], now_us, _REASON[packet.state])
         if not packet.poll:
             actions = changed + self._settle(now_us)
         else:
@@ -197,6 +207,8 @@ class Session:
 
     def configure(self, config: SessionConfig, now_us: int, by: str = "configuration") -> Actions:
         """Follow a new configuration of the same key (§6.8.3, §6.8.16); `by` says whose will."""
+        if config.dampening != self.config.dampening:
+            self.damper.release(now_us)
         self.config = config
         self._follow_authentication()
         self.retire_us = NEVER_US
@@ -306,6 +318,11 @@ class Session:
             self.local_diag = diag
         if new is old:
             return ()
+        if old is State.DOWN and event is not Event.DISABLED and self.damper.holds_at(now_us):
+            reason += "; the hold ends early, as no other session is Up"
+            self.damper.release(now_us)
+        elif old is State.UP and new is State.DOWN and self.config.dampening is not None:
+            reason += self._dampen(self.config.dampening, now_us)
         facts = self._facts(now_us)
         self.state = new
         self.transitions += 1
@@ -326,6 +343,12 @@ class Session:
             min_ttl=self.config.min_ttl,
             unsent=self.losses.unsent(now_us - peer_waits_us),
         )
+
+    def _dampen(self, policy: Dampening, now_us: int) -> str:
+        if not self.damper.note_down(policy, now_us):
+            return ""
+        hold_s = (self.damper.held_until_us - now_us) / 1_000_000
+        return f"; held down for {hold_s:g} s"
 
     def _expire_detection(self, now_us: int) -> Actions:
         silence_ms = self.detection_time_us / 1000

@@ -7,11 +7,12 @@ of the wall clock, because only people and other programs read them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from bfd.auth import AuthConfig
 from bfd.config import SessionConfig, SessionKey
+from bfd.dampening import Dampening
 from bfd.fsm import Diagnostic, State
 from bfd.lateness import BOUNDS_US, Lateness
 from bfd.negotiation import Poll
@@ -38,6 +39,7 @@ def config_to_json(config: SessionConfig) -> Json:
         "enabled": config.enabled,
         "disabled_diag": int(config.disabled_diag),
         "auth": config.auth and config.auth.to_json(),
+        "dampening": config.dampening and asdict(config.dampening),
     }
 
 
@@ -64,12 +66,22 @@ def config_from_json(document: Json) -> SessionConfig:
             ) from None
     if rest.get("auth") is not None:
         rest["auth"] = AuthConfig.from_json(rest["auth"])
+    if isinstance(rest.get("dampening"), dict):
+        rest["dampening"] = _known(Dampening, rest["dampening"], f"session {key}: dampening")
+    return _known(SessionConfig, rest, f"session {key}", key=key)
+
+
+T = TypeVar("T", SessionConfig, Dampening)
+
+
+def _known(kind: type[T], document: Json, what: str, **more: Any) -> T:
+    """An instance from a JSON object, or ValueError that names the field that it does not have."""
     try:
-        return SessionConfig(key, **rest)
+        return kind(**document, **more)
     except TypeError:
-        known = set(SessionConfig.__dataclass_fields__)
-        unknown = ", ".join(sorted(set(rest) - known)) or "a value of the wrong type"
-        raise ValueError(f"session {key}: unknown field or type: {unknown}") from None
+        known = set(kind.__dataclass_fields__)
+        unknown = ", ".join(sorted(set(document) - known)) or "a value of the wrong type"
+        raise ValueError(f"{what}: unknown field or type: {unknown}") from None
 
 
 def key_from_json(document: object) -> SessionKey:
@@ -160,6 +172,10 @@ class SessionSnapshot:
     age_us: int
     """How long the session has existed."""
     transitions: int
+    holds: int
+    """How often dampening has held it down."""
+    held_us_left: int
+    """How long it is still to be held down, unless it becomes the last of its family; else 0."""
     heard_us_ago: int | None
     last_change: StateChange | None
 
@@ -342,6 +358,8 @@ def describe(
         remote_sees_us=session.remote_sees_us,
         age_us=now_us - session.created_us,
         transitions=session.transitions,
+        holds=session.damper.holds,
+        held_us_left=max(0, session.damper.held_until_us - now_us),
         heard_us_ago=None if session.heard_us is None else now_us - session.heard_us,
         last_change=None
         if change is None

@@ -11,6 +11,7 @@ is a note: half a gateway is better than none, as long as somebody is told.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bfd.dampening import Dampening
 from bfd.session import SessionConfig, SessionKey
 from dataplane import model
 from vegd.facts import NodeFacts
@@ -247,9 +248,22 @@ def _sessions(bfd: Bfd, internal: _View, facts: NodeFacts) -> tuple[SessionConfi
                 detect_mult=timers.multiplier,
                 min_ttl=timers.min_ttl,
                 passive=timers.passive,
+                dampening=_dampening(bfd),
             )
         )
     return tuple(sessions)
+
+
+def _dampening(bfd: Bfd) -> Dampening | None:
+    policy = bfd.dampening
+    if policy is None:
+        return None
+    return Dampening(
+        flaps=policy.flaps,
+        within_us=policy.within * 1_000_000,
+        hold_us=policy.hold_for * 1_000_000,
+        longest_hold_us=policy.hold_at_most * 1_000_000,
+    )
 
 
 def _compile_side(view: _View) -> model.Side:

@@ -199,6 +199,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFam
 def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
     gauges = {
         "state": "State of the session: 0 AdminDown, 1 Down, 2 Init, 3 Up.",
+        "held_seconds": "How long dampening is still to hold the session down.",
         "remote_state": "State that the peer has announced, numbered alike.",
         "detection_time_seconds": "Silence after which the peer is given up, in use.",
         "transmit_interval_seconds": "Interval between our packets before jitter, in use.",
@@ -208,6 +209,7 @@ def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
     }
     counters = {
         "transitions": "Changes of the session's state.",
+        "holds": "How often dampening has held the session down.",
         "packets_received": "Control packets accepted.",
         "packets_sent": "Control packets sent.",
     }
@@ -245,7 +247,9 @@ def _values(session: SessionSnapshot) -> dict[str, float]:
         "remote_transmit_interval_seconds": session.remote_desired_min_tx_us / 1_000_000,
         "remote_receive_interval_seconds": session.remote_min_rx_us / 1_000_000,
         "remote_detect_multiplier": session.remote_detect_mult,
+        "held_seconds": session.held_us_left / 1_000_000,
         "transitions": session.transitions,
+        "holds": session.holds,
         "packets_received": session.rx_packets,
         "packets_sent": session.tx_packets,
     }

@@ -33,6 +33,7 @@ from vegd.yamltext import parse_yaml
 
 __all__ = [
     "Bfd",
+    "Dampening",
     "Drain",
     "ExternalSide",
     "Fault",
@@ -151,6 +152,16 @@ class Timers(NamedTuple):
     passive: bool
 
 
+class Dampening(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A session that has lost Up `flaps` times `within` so many seconds is held Down for `hold_for`
+    seconds, twice as long each time, up to `hold_at_most`; never the last one of its family."""
+
+    flaps: Annotated[int, Meta(ge=1, le=100), Hint("give 1 to 100 (losses of Up)")] = 3
+    within: Annotated[int, Meta(ge=1, le=3600), Hint("give 1 to 3600 (seconds)")] = 60
+    hold_for: Annotated[int, Meta(ge=1, le=3600), Hint("give 1 to 3600 (seconds)")] = 10
+    hold_at_most: Annotated[int, Meta(ge=1, le=86_400), Hint("give 1 to 86400 (seconds)")] = 300
+
+
 _MIN_TTL = {False: 255, True: 254}
 """On the link (RFC 5881 §5); multihop, behind one router (RFC 5883 §6)."""
 
@@ -163,6 +174,7 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     multiplier: _Multiplier = 3
     min_ttl: _Ttl | None = None
     passive: _Truth = False
+    dampening: Annotated[Dampening, Hint("write {} for the defaults, or remove it")] | None = None
     peers: Annotated[
         tuple[Peer, ...],
         Meta(min_length=1),

@@ -41,6 +41,7 @@ def check(draft: "Draft[GatewaySpec]") -> None:
     if bfd is not None and draft.is_sound("bfd"):
         _check_detection(draft, bfd)
         _check_peers(draft, bfd)
+        _check_dampening(draft, bfd)
     _check_drain(draft)
 
 
@@ -193,6 +194,16 @@ def _check_product(
         value = {"minTX": min_tx, "minRX": min_rx}.get(str(path[-1]), multiplier)
         problem = f"makes a detection time of {seconds:g} s ({multiplier} x {slowest} ms)"
         draft.object_to(path, value, problem, "keep the product within 600 s")
+
+
+def _check_dampening(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:
+    path: Path = ("bfd", "dampening")
+    policy = bfd.dampening
+    are_sound = all(draft.is_sound(*path, name) for name in ("holdFor", "holdAtMost"))
+    if policy is not None and are_sound and policy.hold_at_most < policy.hold_for:
+        problem = f"is less than holdFor ({policy.hold_for})"
+        where = (*path, "holdAtMost")
+        draft.object_to(where, policy.hold_at_most, problem, "give as much or more (seconds)")
 
 
 def _check_peers(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:

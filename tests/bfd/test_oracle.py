@@ -7,6 +7,7 @@ import pytest
 
 from bfd.actions import StateChanged
 from bfd.config import SessionConfig
+from bfd.dampening import Dampening
 from bfd.fsm import Diagnostic, State
 from bfd.packet import ControlPacket, Discard
 from bfd.session import Session
@@ -74,11 +75,12 @@ def test_B12_random_histories_agree_with_the_prose(seed: int) -> None:
 
 def outcome(session: Session) -> list[object]:
     """All that a session knows, but for its counters of the two ways."""
-    opaque = {"_steady", "_draw", "_pace", "negotiation", "losses"}
+    opaque = {"_steady", "_draw", "_pace", "negotiation", "losses", "damper"}
     slots = [s for s in Session.__slots__ if s not in opaque]
     negotiation = [getattr(session.negotiation, s) for s in session.negotiation.__slots__]
     refused = session.losses.refused(session.heard_us)
-    return [getattr(session, s) for s in slots] + [*negotiation, refused]
+    damper = (session.damper.held_until_us, session.damper.holds)
+    return [getattr(session, s) for s in slots] + [*negotiation, refused, damper]
 
 
 def random_config(rng: random.Random) -> SessionConfig:
@@ -88,6 +90,7 @@ def random_config(rng: random.Random) -> SessionConfig:
         required_min_rx_us=rng.choice([0, 10_000, 100_000, 900_000]),
         detect_mult=rng.choice([1, 3, 9]),
         passive=rng.random() < 0.2,
+        dampening=rng.choice([None, Dampening(2, 60_000_000, 1_000_000, 9_000_000)]),
         enabled=rng.random() < 0.8,
     )
 

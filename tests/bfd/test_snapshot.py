@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bfd.config import SessionConfig
+from bfd.dampening import Dampening
 from bfd.fsm import Diagnostic, State
 from bfd.lateness import Lateness
 from bfd.packet import Discard
@@ -96,6 +97,7 @@ def test_an_engine_snapshot_survives_json() -> None:
         FAST,
         replace(FAST, passive=True, enabled=False, disabled_diag=Diagnostic.PATH_DOWN, min_ttl=254),
         replace(FAST, key=KEY._replace(multihop=True)),
+        replace(FAST, dampening=Dampening(3, 60_000_000, 10_000_000, 300_000_000)),
         replace(FAST, key=KEY._replace(interface="eth0")),
     ],
 )
@@ -110,6 +112,8 @@ def test_a_configuration_survives_json(config: SessionConfig) -> None:
         ({"detect_mult": "3"}, "detect_mult: '3'"),
         ({"disabled_diag": 40}, "disabled_diag: 40"),
         ({"colour": "red"}, "colour"),
+        ({"dampening": {"colour": 1}}, "dampening: unknown field or type: colour"),
+        ({"dampening": [1]}, "dampening"),
         ({"min_ttl": [1]}, "min_ttl"),
     ],
 )

@@ -217,6 +217,10 @@ BFD: Mistakes = [
         ),
     ),
     (
+        {"bfd.dampening": {"holdFor": 60, "holdAtMost": 30}},
+        ("bfd.dampening.holdAtMost: 30 is less than holdFor (60); give as much or more (seconds)"),
+    ),
+    (
         {"bfd.peers.1.address": "fe80::1"},
         (
             "bfd.peers[1].address: 'fe80::1' is a link-local address, which each interface may "

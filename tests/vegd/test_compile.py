@@ -4,6 +4,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 
 import pytest
 
+from bfd.dampening import Dampening
 from bfd.session import SessionConfig, SessionKey
 from dataplane import model
 from dataplane.model import Interface
@@ -100,6 +101,17 @@ def test_I4_a_multihop_peer_is_a_session_of_its_own_behind_one_router() -> None:
         (True, 254),
         (True, 240),
     ]
+
+
+def test_N4_dampening_holds_for_every_session_in_microseconds() -> None:
+    assert _intent(good(), _BARE).sessions[0].dampening is None
+    policy = {"flaps": 2, "within": 30, "holdFor": 5, "holdAtMost": 40}
+    sessions = _intent(changed({"bfd.dampening": policy}), _BARE).sessions
+    assert {session.dampening for session in sessions} == {
+        Dampening(2, 30_000_000, 5_000_000, 40_000_000)
+    }
+    sessions = _intent(changed({"bfd.dampening": {}}), _BARE).sessions
+    assert sessions[0].dampening == Dampening(3, 60_000_000, 10_000_000, 300_000_000)
 
 
 _ON_LINK = {

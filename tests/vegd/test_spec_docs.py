@@ -10,6 +10,7 @@ from msgspec.structs import FieldInfo, fields
 
 from vegd.spec import (
     Bfd,
+    Dampening,
     Drain,
     ExternalSide,
     GatewaySpec,
@@ -30,6 +31,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "external.macvlan": Macvlan,
     "policies[]": Policy,
     "bfd": Bfd,
+    "bfd.dampening": Dampening,
     "bfd.peers[]": Peer,
     "drain": Drain,
     "metrics": Metrics,
