@@ -45,6 +45,7 @@ class Session:
         "_detection_due_us",
         "_draw",
         "_pace",
+        "_patience_us",
         "_periodic",
         "_planned_us",
         "_sent_us",
@@ -127,6 +128,7 @@ class Session:
         self.tx_interval_us = 0
         self._pace = timing.Pace(0, config.detect_mult)
         self.detection_time_us = 0
+        self._patience_us = 0
         self.authentication: Authentication | None = None
         self._follow_authentication()
         # The first packet of all is a periodic one, sent when it is due; until then it is no news.
@@ -171,8 +173,7 @@ class Session:
             return NOTHING
         # From here on the packet is believed.
         self._learn(packet, at_us)
-        if packet.final:
-            self.negotiation.heard_final()
+        self._patience_us = self._end_poll() if packet.final else 0
         if self.state is State.ADMIN_DOWN:
             self.discards[Discard.ADMIN_DOWN] += 1
             return self._settle(now_us)
@@ -311,6 +312,17 @@ class Session:
         # Arrival times can step back with the wall clock; what was heard once stays heard.
         self.heard_us = at_us if self.heard_us is None else max(at_us, self.heard_us)
 
+    def _end_poll(self) -> int:
+        """Take a Final; how long the silence after it may last, if that is longer than usual.
+
+        A peer that may now send faster need not have planned its next packet anew: OVN keeps the
+        time that it had, up to a whole old interval away. So the new detection time (§6.8.3)
+        begins with that packet.
+        """
+        before_us = self.negotiation.required_in_use_us
+        self.negotiation.heard_final()
+        return self.detection_time_us if self.negotiation.required_in_use_us < before_us else 0
+
     def _step(self, event: Event, now_us: int, reason: str) -> tuple[StateChanged, ...]:
         old = self.state
         new, diag = step(old, event)
@@ -351,7 +363,8 @@ class Session:
         return f"; held down for {hold_s:g} s"
 
     def _expire_detection(self, now_us: int) -> Actions:
-        silence_ms = self.detection_time_us / 1000
+        silence_ms = max(self.detection_time_us, self._patience_us) / 1000
+        self._patience_us = 0
         changed = self._step(Event.EXPIRED, now_us, f"nothing heard for {silence_ms:g} ms")
         if self.authentication is not None and self.heard_us is not None:
             self.authentication.silence(self.heard_us, self.detection_time_us)
@@ -479,7 +492,7 @@ class Session:
             self._transmit_due_us = self._pace.leaves_us(self._planned_us, self._sent_us)
         self._detection_due_us = NEVER_US
         if self.heard_us is not None and self.remote_discr != 0:
-            self._detection_due_us = self.heard_us + self.detection_time_us
+            self._detection_due_us = self.heard_us + max(self.detection_time_us, self._patience_us)
         self._set_due()
 
     def _set_due(self) -> None:

@@ -119,6 +119,23 @@ def test_D4_a_faster_required_min_rx_counts_for_detection_after_the_final() -> N
     assert bench.session.detection_time_us == 150_000
 
 
+def test_D4_the_first_silence_after_the_final_may_last_as_long_as_before() -> None:
+    bench = Bench(replace(FAST, required_min_rx_us=1_000_000)).bring_up()
+    bench.session.configure(FAST, bench.now_us)
+    bench.wait(100_000)
+    bench.hear(State.UP, final=True)
+    # The peer's next packet was planned before it knew: OVN lets it be.
+    bench.wait(2_999_999)
+    assert bench.session.state is State.UP
+    bench.hear(State.UP)
+    bench.wait(299_999)
+    assert bench.session.state is State.UP
+    bench.wait(1)
+    assert bench.session.state is State.DOWN
+    assert bench.session.last_change is not None
+    assert bench.session.last_change.reason == "nothing heard for 300 ms"
+
+
 def test_D6_a_faster_rate_and_a_slower_required_min_rx_take_effect_at_once() -> None:
     bench = Bench(required_min_rx_us=10_000).bring_up()
     config = replace(FAST, desired_min_tx_us=50_000, required_min_rx_us=200_000)
