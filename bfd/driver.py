@@ -3,7 +3,9 @@
 Every stimulus ends the same way: what the engine asks for is carried out, and the one timer handle
 points at the engine's next deadline. Before any silence is judged the sockets are read, and the
 engine is told how far that reading got (`heard_until_us`); a pause of this process is then not
-mistaken for one of the peer. Loop, clock and transport are handed in.
+mistaken for one of the peer. A receiver whose packets can wait is not watched, but read at every
+deadline and before any other receiver, so that the order of packets is kept. Loop, clock and
+transport are handed in.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from bfd.actions import Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
 from bfd.engine import Effect, Engine
+from bfd.fsm import State
 from bfd.override import Override
 from bfd.packet import RxMeta
 from bfd.recorder import Recorder
@@ -32,6 +35,9 @@ _SLICE = 4
 # a process of a real-time class that never sleeps would keep everybody else from the processor.
 _BREATHLESS_TURNS = 16
 _BREATH_S = 0.001
+
+_READ_AT_LEAST_US = 1_000_000
+"""What can wait waits so long, so that the counters of an idle engine move."""
 
 
 class Draining(Exception):
@@ -67,6 +73,7 @@ class Readable(Protocol):
     emptied_us: int
     overflows: int
     multihop: bool
+    patient: bool
 
     def fileno(self) -> int:
         """For the loop."""
@@ -128,6 +135,9 @@ class Driver(Generic[R]):
         self._now_us = 0
         self._watchers: set[Watcher] = set()
         self._breathless = 0
+        self._watched: set[R] = set()
+        self._forming: set[Session] = set()
+        """Sessions in Init: an Up of their peers is no repetition and cannot wait."""
         self._commit_lock = asyncio.Lock()
 
     @property
@@ -140,12 +150,14 @@ class Driver(Generic[R]):
     def start(self) -> None:
         """Begin to read."""
         for receiver in self._transport.receivers:
-            self._loop.add_reader(receiver.fileno(), self._on_readable, receiver)
+            if not receiver.patient:
+                self._watch(receiver)
+        self._arm()
 
     def stop(self) -> None:
         """Neither read nor wake up any more. Nothing is sent."""
-        for receiver in self._transport.receivers:
-            self._loop.remove_reader(receiver.fileno())
+        for receiver in tuple(self._watched):
+            self._ignore(receiver)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -178,10 +190,11 @@ class Driver(Generic[R]):
         listening = tuple(each for each in self._transport.receivers if each.multihop)
         if multihop and not listening:
             for receiver in self._transport.open_multihop():
-                self._loop.add_reader(receiver.fileno(), self._on_readable, receiver)
+                if self._forming or not receiver.patient:
+                    self._watch(receiver)
         elif listening and not multihop:
             for receiver in listening:
-                self._loop.remove_reader(receiver.fileno())
+                self._ignore(receiver)
             self._transport.close_multihop()
 
     def override(self, key: SessionKey, override: Override) -> None:
@@ -217,35 +230,59 @@ class Driver(Generic[R]):
         if late_us > 0:
             # What is read now may tell of the consequences, before the timer is called.
             self.engine.worst.note(self._armed_us + late_us, late_us)
+        if not receiver.patient:
+            self._read_patient()
         self._read(receiver)
         if receiver.emptied_us >= self._now_us:
             self._breathless = 0
+            if receiver.patient and not self._forming:
+                self._ignore(receiver)
         else:
             self._breathless += 1
             if self._breathless >= _BREATHLESS_TURNS:
                 self._breathless = 0
-                self._loop.remove_reader(receiver.fileno())
+                self._ignore(receiver)
                 self._loop.call_later(_BREATH_S, self._resume_reading, receiver)
         self._arm()
 
     def _resume_reading(self, receiver: R) -> None:
         if receiver in self._transport.receivers:
+            self._watch(receiver)
+
+    def _watch(self, receiver: R) -> None:
+        if receiver not in self._watched:
+            self._watched.add(receiver)
             self._loop.add_reader(receiver.fileno(), self._on_readable, receiver)
+
+    def _ignore(self, receiver: R) -> None:
+        if receiver in self._watched:
+            self._watched.remove(receiver)
+            self._loop.remove_reader(receiver.fileno())
 
     def _on_due(self) -> None:
         self._timer = None
         self._armed_us = NEVER_US
         self.recorder.awake(self._clock())
         self._expire()
+        self._read_patient()
         if self.engine.must_read:
             for receiver in self._transport.receivers:
-                self._read(receiver)
+                if not receiver.patient:
+                    self._read(receiver)
             self._expire()
         self._finish(None)
 
     def _expire(self) -> None:
         for effect in self.engine.expire(self._clock(), self._transport.heard_until_us()):
             self._perform(effect)
+
+    def _read_patient(self) -> None:
+        for receiver in self._transport.receivers:
+            if receiver.patient:
+                self._read(receiver)
+                if receiver.emptied_us < self._now_us:
+                    # A flood: no longer something that can wait.
+                    self._watch(receiver)
 
     def _read(self, receiver: R) -> None:
         self._now_us = self._clock()
@@ -276,9 +313,18 @@ class Driver(Generic[R]):
                     else:
                         session.not_sent(error, self._clock())
                 case StateChanged():
+                    self._note_forming(session)
                     self._publish(session, action)
                 case Ended():
                     self._transport.forget(session.local_discr)
+
+    def _note_forming(self, session: Session) -> None:
+        if session.state is not State.INIT:
+            self._forming.discard(session)
+            return
+        self._forming.add(session)
+        for receiver in self._transport.receivers:
+            self._watch(receiver)
 
     def _publish(self, session: Session, change: StateChanged) -> None:
         transition = self.recorder.changed(session, change, self._clock())
@@ -309,7 +355,7 @@ class Driver(Generic[R]):
             watcher(session)
 
     def _arm(self) -> None:
-        due_us = self.engine.next_due_us()
+        due_us = min(self.engine.next_due_us(), self._read_by_us())
         if due_us >= self._armed_us or due_us >= NEVER_US:
             # The handle fires at the right time or too early, and then arms itself anew.
             return
@@ -317,3 +363,8 @@ class Driver(Generic[R]):
             self._timer.cancel()
         self._armed_us = due_us
         self._timer = self._loop.call_at(due_us / 1_000_000, self._on_due)
+
+    def _read_by_us(self) -> int:
+        if any(receiver.patient for receiver in self._transport.receivers):
+            return self._now_us + _READ_AT_LEAST_US
+        return NEVER_US

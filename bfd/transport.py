@@ -1,11 +1,13 @@
 """UDP for single-hop and multihop sessions: RFC 5881 §4 and §5, RFC 5883 §5 as socket options.
 
-One receiving socket per address family on port 3784, told by the kernel for each packet where it
+Receiving sockets per address family on port 3784, told by the kernel for each packet where it
 came from and went to, its TTL, its interface and when it arrived; the same on port 4784, but only
-while there are multihop sessions. One connected socket per session
-for sending, with a source port of its own. Arrival times come on the wall clock and are moved to
-the monotonic one. Sending never fails for the caller: what the kernel refuses is reported by name
-and tried again with the next packet, as an address or an interface may still appear.
+while there are multihop sessions. Two sockets share each port (`bfd.steering`): one for the packets
+of steady sessions, which can wait until the engine is awake anyway, and one for all others.
+One connected socket per session for sending, with a source port of its own. Arrival times come on
+the wall clock and are moved to the monotonic one. Sending never fails for the caller: what the
+kernel refuses is reported by name and tried again with the next packet, as an address or an
+interface may still appear.
 
 A receiver that was not emptied says so by `heard_until_us`: the time up to which every packet that
 arrived has been read. Silence after that time proves nothing yet.
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable
 from struct import Struct
 
+from bfd import steering
 from bfd.config import SessionKey
 from bfd.packet import RxMeta
 
@@ -65,7 +68,7 @@ class TransportError(Exception):
 
 
 class Receiver:
-    """The receiving socket of one family and one kind of sessions."""
+    """A receiving socket of one family and one kind of sessions."""
 
     __slots__ = (
         "emptied_us",
@@ -74,13 +77,18 @@ class Receiver:
         "multihop",
         "names",
         "overflows",
+        "patient",
         "sock",
         "ttl_kind",
     )
 
-    def __init__(self, sock: socket.socket, now_us: int, *, multihop: bool) -> None:
+    def __init__(
+        self, sock: socket.socket, now_us: int, *, multihop: bool, patient: bool = False
+    ) -> None:
         self.sock = sock
         self.multihop = multihop
+        self.patient = patient
+        """Only packets of sessions that are Up come here, and nothing urgent is in them."""
         self.is_ipv6 = sock.family == socket.AF_INET6
         self.ttl_kind = socket.IPV6_HOPLIMIT if self.is_ipv6 else socket.IP_TTL
         self.emptied_us = now_us
@@ -163,7 +171,7 @@ class UdpTransport:
         self.receivers = tuple(each for each in self.receivers if not each.multihop)
 
     def _open_receivers(self, *, multihop: bool) -> tuple[Receiver, ...]:
-        """One for each family that the machine has."""
+        """A patient one and an urgent one for each family that the machine has."""
         port = MULTIHOP_PORT if multihop else PORT
         now_us = self._clock()
         opened: list[Receiver] = []
@@ -178,7 +186,10 @@ class UdpTransport:
                 for receiver in opened:
                     receiver.sock.close()
                 raise TransportError(_why_not_open(exc, port)) from exc
-            opened.append(Receiver(sock, now_us, multihop=multihop))
+            urgent = _urgent_socket(sock, family, port)
+            opened.append(Receiver(sock, now_us, multihop=multihop, patient=urgent is not None))
+            if urgent is not None:
+                opened.append(Receiver(urgent, now_us, multihop=multihop))
         return tuple(opened)
 
     def close(self) -> None:
@@ -302,9 +313,26 @@ def _prepare_sender(sock: socket.socket, key: SessionKey, *, is_ipv6: bool) -> N
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
 
 
-def _receiving_socket(family: int, port: int) -> socket.socket:
+def _urgent_socket(first: socket.socket, family: int, port: int) -> socket.socket | None:
+    """A second socket on the port of `first`, for all that cannot wait; None if impossible."""
+    sock = None
+    try:
+        # Only now, so that opening `first` has failed if anybody else had the port.
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock = _receiving_socket(family, port, shared=True)
+        steering.steer(sock)
+    except OSError:
+        # An old or a reduced kernel: the first socket takes everything, as it comes.
+        if sock is not None:
+            sock.close()
+        return None
+    return sock
+
+
+def _receiving_socket(family: int, port: int, *, shared: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)

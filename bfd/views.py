@@ -71,7 +71,7 @@ class ProcessViews:
             stalls=engine.stalls.count,
             longest_stall_us=engine.stalls.longest_us,
             stalled_us=engine.stalls.total_us,
-            overflows={each.label: each.overflows for each in self._shown.receivers},
+            overflows=_overflows(self._shown.receivers),
             vitals=self._vitals.read(),
             cpu_limit=self._vitals.cpu_limit(),
             memory=self.memory,
@@ -85,6 +85,14 @@ class ProcessViews:
         """One session."""
         override = self._shown.engine.overrides.get(session.key)
         return describe(session, self._clock(), time.time(), override)
+
+
+def _overflows(receivers: Sequence[Socket]) -> dict[str, int]:
+    """By label; two sockets may share one."""
+    overflows = dict.fromkeys((each.label for each in receivers), 0)
+    for each in receivers:
+        overflows[each.label] += each.overflows
+    return overflows
 
 
 def _log_lines_lost() -> int:

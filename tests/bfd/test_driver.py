@@ -285,3 +285,84 @@ async def test_a_set_that_needs_a_port_of_somebody_else_changes_nothing() -> Non
         await rig.driver.commit([replace(FAST, key=KEY._replace(multihop=True))], 2)
     assert rig.session.config == FAST
     assert rig.engine.generation == 1
+
+
+def patient_rig(batch: int = 256) -> tuple[Rig, int, int]:
+    """A rig whose first two sockets share a port: the patient and the urgent one."""
+    rig = Rig(batch)
+    rig.driver.stop()
+    patient, urgent = FakeReceiver(24, patient=True), FakeReceiver(25)
+    rig.transport.receivers = [patient, urgent]
+    rig.driver.start()
+    return rig, patient.fd, urgent.fd
+
+
+async def patient_up(rig: Rig) -> None:
+    """As the kernel would steer the packets of a handshake."""
+    await rig.driver.commit([FAST], 1)
+    rig.queue(State.DOWN, receiver=1)
+    rig.read()
+    rig.queue(State.UP, receiver=0)
+    rig.read()
+    assert rig.session.state is State.UP
+
+
+async def test_what_can_wait_is_read_at_the_next_deadline() -> None:
+    rig, patient, urgent = patient_rig()
+    await patient_up(rig)
+    rig.read()
+    rig.queue(State.UP)
+    rig.read()  # nothing more is there, and the socket is no longer watched
+    assert set(rig.loop.readers) == {urgent}
+    assert patient not in rig.loop.readers
+    for _ in range(50):
+        rig.queue(State.UP, at_us=rig.clock.now_us)
+        rig.loop.run_until(rig.clock.now_us + 90_000)
+    assert rig.session.state is State.UP
+    assert rig.session.heard_us is not None
+    assert rig.clock.now_us - rig.session.heard_us <= 190_000
+
+
+async def test_up_is_not_kept_waiting_while_a_session_forms() -> None:
+    rig, patient, _ = patient_rig()
+    await rig.driver.commit([FAST], 1)
+    assert patient not in rig.loop.readers
+    rig.queue(State.DOWN, receiver=1)
+    rig.read()
+    assert rig.session.state is State.INIT
+    assert patient in rig.loop.readers
+
+
+async def test_older_packets_that_waited_come_before_an_urgent_one() -> None:
+    rig, _, _ = patient_rig()
+    await patient_up(rig)
+    rig.read()
+    # The peer was Up, and then starts anew. Its Up must not be taken for the end of the handshake.
+    rig.queue(State.UP, receiver=0)
+    rig.queue(State.DOWN, receiver=1)
+    rig.queue(State.DOWN, receiver=1)
+    rig.read()
+    rig.read()
+    assert rig.session.state is State.INIT
+
+
+async def test_a_flood_of_what_can_wait_is_read_as_it_comes() -> None:
+    rig, patient, _ = patient_rig(batch=8)
+    await patient_up(rig)
+    rig.read()
+    stranger = RxMeta("10.0.0.1", "10.9.9.9", 255, 2, rig.clock.now_us)
+    for _ in range(20):
+        rig.transport.receivers[0].waiting.append((b"junk", stranger))
+    rig.loop.run_until(rig.clock.now_us + 100_000)
+    assert patient in rig.loop.readers
+    while rig.transport.receivers[0].waiting:
+        rig.read()
+    assert patient not in rig.loop.readers
+
+
+def test_without_a_session_strangers_are_counted_all_the_same() -> None:
+    rig, _, _ = patient_rig()
+    stranger = RxMeta("10.0.0.1", "10.9.9.9", 255, 2, rig.clock.now_us)
+    rig.transport.receivers[0].waiting.append((b"junk", stranger))
+    rig.loop.run_until(rig.clock.now_us + 1_000_000)
+    assert sum(rig.engine.discards) == 1

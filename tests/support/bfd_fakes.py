@@ -83,9 +83,10 @@ class FakeLoop:
 class FakeReceiver:
     """A socket's worth of waiting packets."""
 
-    def __init__(self, fd: int, *, multihop: bool = False) -> None:
+    def __init__(self, fd: int, *, multihop: bool = False, patient: bool = False) -> None:
         self.fd = fd
         self.multihop = multihop
+        self.patient = patient
         self.emptied_us = START
         self.heard_until_us = START
         self.label = f"fd{fd}"
