@@ -63,7 +63,7 @@ class LinuxKernel:
         """What is ours, and what `desired` names."""
         self._watched = desired.sysctls
         state = await self._netlink.observe(desired)
-        return replace(state, nft=ruleset.parse(await self._nftables.listing()))
+        return replace(state, nft=await self._nftables.table())
 
     async def apply(self, plan: Plan) -> ApplyReport:
         """Carry out a plan; see `dataplane.kernel.Kernel.apply`."""
@@ -135,7 +135,7 @@ class LinuxKernel:
 
     async def counters(self) -> tuple[PolicyCounter, ...]:
         """The counters of all policies."""
-        return ruleset.policy_counters(await self._nftables.counters())
+        return ruleset.policy_counters(self._nftables.counters())
 
     async def conntrack(self) -> ConntrackUsage:
         """How full the connection table is."""

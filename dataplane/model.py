@@ -5,19 +5,19 @@ the kernel would say they are the same route. `owned` says whose an observed obj
 part in comparisons: a foreign object that is as wished satisfies the wish, and is never removed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
-    IPv4Network,
     IPv6Address,
     IPv6Interface,
-    IPv6Network,
 )
+
+from dataplane.sources import IPNetwork, Sources
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
-IPNetwork = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,60 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressRange:
+    """Addresses of one family from `first` to `last`, both included."""
+
+    first: IPAddress
+    last: IPAddress
+
+    def __len__(self) -> int:
+        return int(self.last) - int(self.first) + 1
+
+    def __iter__(self) -> Iterator[IPAddress]:
+        kind = type(self.first)
+        return (kind(number) for number in range(int(self.first), int(self.last) + 1))
+
+    def __contains__(self, address: IPAddress) -> bool:
+        same = address.version == self.first.version
+        return same and int(self.first) <= int(address) <= int(self.last)
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What SNAT shows to the outside. A family without addresses here is shown with the one that
+    the kernel prefers on the external interface (masquerade)."""
+
+    addresses: tuple[AddressRange, ...] = ()
+    ports: tuple[int, int] | None = None
+    """The first and the last port for TCP, UDP and their relatives, both included."""
+
+    def ranges(self, version: int) -> tuple[AddressRange, ...]:
+        """The addresses of one family."""
+        return tuple(each for each in self.addresses if each.first.version == version)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """Sources that are forwarded, with SNAT to the external address or as they are."""
+    """Sources that are forwarded, with SNAT or as they are."""
 
     name: str
     snat: bool
     sources: tuple[IPNetwork, ...]
+    destinations: tuple[IPNetwork, ...] = ()
+    """Where it holds; without any of a family, everywhere in that family."""
+    excluded_destinations: tuple[IPNetwork, ...] = ()
+    """Where it does not hold nevertheless."""
+    translation: Translation | None = None
+    """What SNAT shows, if not what the gateway shows for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputProtection:
+    """What may reach the gateway itself through its two interfaces, besides BFD of the peers,
+    neighbour discovery, ICMP and answers."""
+
+    tcp_ports: tuple[int, ...] = ()
+    udp_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +121,16 @@ class GatewayIntent:
     external: Side
     policies: tuple[Policy, ...]
     bfd_peers: tuple[IPAddress, ...] = ()
+    translation: Translation = Translation()
+    clamp_mss: bool = True
+    """Whether TCP connections are told a segment size that fits the path, both ways."""
+    input_protection: InputProtection | None = None
+
+    def sources(self) -> Sources:
+        """Which policies each source falls under: no-SNAT is stronger, then what is listed first.
+        Takes time for each source."""
+        by_strength = sorted(self.policies, key=lambda policy: policy.snat)
+        return Sources.of((policy.name, policy.sources) for policy in by_strength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +170,8 @@ class Address:
 
     interface: str
     address: IPInterface
+    deprecated: bool = field(default=False, compare=False)
+    """Answered for, and never chosen by the kernel as a source (RFC 4862 §5.5.4)."""
     owned: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
@@ -165,22 +225,12 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
-class NftElement:
-    """An interval of addresses in a set, with the chain to jump to if the set is a map."""
-
-    first: int
-    last: int
-    chain: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class NftSet:
-    """An interval set (`elements` without chains) or verdict map (with)."""
+    """An interval set of addresses of one family: first and last, both included."""
 
     name: str
     version: int
-    is_map: bool
-    elements: frozenset[NftElement]
+    elements: frozenset[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,21 +243,35 @@ class NftHook:
 
 
 @dataclass(frozen=True, slots=True)
+class NftRule:
+    """A rule, known by the digest of its text, which it carries as a comment: how it is listed
+    differs between versions of libnftables."""
+
+    digest: str
+    text: str = field(compare=False)
+    """The canonical JSON text of its expressions (libnftables-json(5))."""
+
+
+@dataclass(frozen=True, slots=True)
 class NftChain:
-    """A chain; each rule is the canonical JSON text of its expressions (libnftables-json(5))."""
+    """A chain with its rules in order."""
 
     name: str
     hook: NftHook | None
-    rules: tuple[str, ...]
+    rules: tuple[NftRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NftTable:
     """Our nftables table, whole."""
 
-    counters: frozenset[str]
-    sets: frozenset[NftSet]
-    chains: frozenset[NftChain]
+    counters: frozenset[str] = frozenset()
+    sources: Sources = field(default_factory=lambda: Sources({}))
+    """One map for each prefix length in use; see `dataplane.sources`."""
+    sets: frozenset[NftSet] = frozenset()
+    chains: frozenset[NftChain] = frozenset()
+    strangers: frozenset[str] = frozenset()
+    """Sets and maps of a kind that is none of ours; with any, everything is laid anew."""
 
 
 @dataclass(frozen=True, slots=True)

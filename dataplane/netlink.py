@@ -29,7 +29,6 @@ from dataplane.model import (
     Interface,
     IPAddress,
     IPInterface,
-    IPNetwork,
     Link,
     Macvlan,
     Route,
@@ -38,12 +37,14 @@ from dataplane.model import (
 )
 from dataplane.ownership import LINK_ALIAS, PROTOCOL, TABLE_TO_OUTSIDE, TABLE_TO_VPC
 from dataplane.plan import Op
+from dataplane.sources import IPNetwork
 
 _SYSCTLS = Path("/proc/sys")
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _IFF_UP = 1
 _IFA_F_NODAD = 2
+_FOR_EVER_S = 2**32 - 1
 _RTN_UNICAST = 1
 _SCOPE_LINK = 253
 # Not among pyroute2's masks: rtnetlink groups 19, 24 and 25 (linux/rtnetlink.h). Netconf tells of
@@ -222,7 +223,9 @@ class Netlink:
     async def _apply_address(self, address: Address, action: str) -> None:
         # Duplicate address detection would leave an IPv6 address unusable for a second or more;
         # these come from an address management that gives each away once.
-        flags = {"flags": _IFA_F_NODAD} if address.address.version == 6 else {}
+        flags: dict[str, Any] = {"flags": _IFA_F_NODAD} if address.address.version == 6 else {}
+        if address.deprecated:
+            flags |= {"preferred_lft": 0, "valid_lft": _FOR_EVER_S}
         await self._socket.addr(
             "add" if action == "add" else "del",
             index=await self._index(address.interface),

@@ -7,15 +7,35 @@ The socket belongs to the network namespace of the thread that makes it.
 
 import asyncio
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dataplane.errors import DataplaneError, NftablesMissing, PermissionDenied
 from dataplane.model import NftTable
+from dataplane.nfnetlink import (
+    NFNL_SUBSYS_NFTABLES,
+    NLM_F_DUMP,
+    Channel,
+    attribute,
+    attributes,
+)
+from dataplane.nftmonitor import Watch
 from dataplane.ownership import NFT_FAMILY, NFT_TABLE
-from dataplane.ruleset import transaction
+from dataplane.ruleset import parse, transaction
 
 Json = dict[str, Any]
+
+_BELIEVE_S = 300.0
+"""A listing of 100,000 sources takes a second or two; this often is enough to be sure."""
+
+# include/uapi/linux/netfilter/nf_tables.h
+_NFT_MSG_GETGEN, _NFT_MSG_GETOBJ = 16, 19
+_NFTA_GEN_ID = 1
+_NFTA_OBJ_TABLE, _NFTA_OBJ_NAME, _NFTA_OBJ_TYPE, _NFTA_OBJ_DATA = 1, 2, 3, 4
+_NFTA_COUNTER_BYTES, _NFTA_COUNTER_PACKETS = 1, 2
+_NFT_OBJECT_COUNTER = 1
+_NFPROTO_INET = 1
 
 _REMEDY = "install the package python3-nftables (and nftables)"
 
@@ -36,10 +56,28 @@ class Nftables:
         except OSError as exc:
             raise NftablesMissing(f"libnftables cannot be loaded ({exc}); {_REMEDY}") from exc
         self._library.set_json_output(True)
+        # A mark may have a name (rt_marks of iproute2); we want its number.
+        self._library.set_numeric_symbol_output(True)
+        self._channel = Channel()
+        self._watch = Watch()
+        self._believed: NftTable | None = None
+        self._believed_until = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nftables")
 
-    async def listing(self) -> Json:
-        """Our table as libnftables lists it; without any object if it is not there."""
+    async def table(self) -> NftTable | None:
+        """Our table, None if it is not there. What it was after our own last change or listing is
+        believed as long as the kernel tells of no other, but not for ever."""
+        now = time.monotonic()
+        if not self._watch.touched() and now < self._believed_until:
+            return self._believed
+        self._watch.touched()
+        self._believed_until = 0.0
+        self._believed = parse(await self._listing())
+        if not self._watch.touched():
+            self._believed_until = now + _BELIEVE_S
+        return self._believed
+
+    async def _listing(self) -> Json:
         body = {"list": {"table": {"family": NFT_FAMILY, "name": NFT_TABLE}}}
         status, listing, error = await self._run([body])
         if status == 0:
@@ -49,19 +87,39 @@ class Nftables:
             return {"nftables": []}
         raise _refusal("nft list table", error)
 
-    async def counters(self) -> Json:
-        """The counters of our table alone: of a table with 100,000 elements a small part."""
-        body = {"list": {"counters": {"family": NFT_FAMILY, "table": NFT_TABLE}}}
-        status, listing, error = await self._run([body])
-        if status == 0:
-            return listing
-        raise _refusal("nft list counters", error)
-
     async def change(self, before: NftTable | None, after: NftTable | None) -> None:
         """Carry out one transaction, whole or not at all. Raises DataplaneError."""
+        generation = self._generation()
+        until, self._believed_until = self._believed_until, 0.0
+        is_known = before is self._believed and until > 0 and not self._watch.touched()
         status, _, error = await self._run(transaction(before, after))
         if status != 0:
             raise _refusal("nft transaction", error)
+        if is_known and self._generation() == generation + 1:
+            # Nobody else has changed any ruleset meanwhile, so all that was heard is our own.
+            self._watch.touched()
+            self._believed, self._believed_until = after, until
+
+    def _generation(self) -> int:
+        """The number of transactions that the kernel has seen, of everybody."""
+        kind = NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETGEN
+        answer = attributes(next(iter([*self._channel.ask(kind, 0)])))
+        return int.from_bytes(answer[_NFTA_GEN_ID], "big")
+
+    def counters(self) -> dict[str, tuple[int, int]]:
+        """Packets and bytes of each named counter of our table."""
+        kind = NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETOBJ
+        body = attribute(_NFTA_OBJ_TABLE, NFT_TABLE.encode() + b"\0")
+        body += attribute(_NFTA_OBJ_TYPE, _NFT_OBJECT_COUNTER.to_bytes(4, "big"))
+        found = {}
+        for message in self._channel.ask(kind, _NFPROTO_INET, body, NLM_F_DUMP):
+            each = attributes(message)
+            figures = attributes(each[_NFTA_OBJ_DATA])
+            found[each[_NFTA_OBJ_NAME].rstrip(b"\0").decode()] = (
+                int.from_bytes(figures[_NFTA_COUNTER_PACKETS], "big"),
+                int.from_bytes(figures[_NFTA_COUNTER_BYTES], "big"),
+            )
+        return found
 
     async def _run(self, commands: list[Json]) -> tuple[int, Json, str]:
         loop = asyncio.get_running_loop()
@@ -71,6 +129,8 @@ class Nftables:
 
     def close(self) -> None:
         """End the thread; the table stays."""
+        self._watch.close()
+        self._channel.close()
         self._thread.shutdown(wait=False)
 
 

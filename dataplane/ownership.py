@@ -22,3 +22,8 @@ RULE_OWN_EXTERNAL = 1004
 
 NFT_FAMILY = "inet"
 NFT_TABLE = "vegd"
+
+
+def map_name(version: int, length: int) -> str:
+    """The map of the sources of one prefix length."""
+    return f"sources{version}-{length}"

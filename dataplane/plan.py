@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from dataplane.errors import DataplaneError
 from dataplane.model import Address, Link, NftTable, Route, Rule, Sysctl
+from dataplane.ownership import map_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,17 @@ def _parts(change: NftChange) -> list[tuple[str, str]]:
         elif old[name] != value:
             parts.append(("change", name))
     parts += [("remove", name) for name in sorted(old.keys() - new.keys())]
+    for length, removed, added in (before or NftTable()).sources.difference(after.sources):
+        counts = [f"{sign}{len(each)}" for sign, each in (("+", added), ("-", removed)) if each]
+        parts.append(("change", f"map {map_name(*length)} ({' '.join(counts)})"))
     return parts
 
 
 def _named(table: NftTable) -> dict[str, object]:
     named: dict[str, object] = {f"counter {name}": None for name in table.counters}
-    for each in table.sets:
-        named[f"{'map' if each.is_map else 'set'} {each.name}"] = each
-    for chain in table.chains:
-        named[f"chain {chain.name}"] = chain
-    return named
+    named |= {f"set {each.name}": each for each in table.sets}
+    named |= {f"chain {chain.name}": chain for chain in table.chains}
+    return named | {f"set or map {name}": None for name in table.strangers}
 
 
 @dataclass(frozen=True, slots=True)

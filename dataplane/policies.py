@@ -1,178 +1,232 @@
 """The nftables table of a gateway. Pure; the shapes are those of libnftables-json(5).
 
-A packet from the VPC is looked up by its source in one map per family and jumps to the chain of its
-policy, which counts and accepts; what no policy covers is dropped. SNAT happens for SNAT sources on
-the external interface only. Behind SNAT stands a guard: what would leave with a source address of
-the VPC, because it was tracked before the rules stood or cannot be tracked at all, is dropped.
+A packet from the VPC is looked up by its source, an answer by its destination, from the longest
+prefix in use to the shortest (`dataplane.sources`). What is found is a number for the policies of
+that prefix; their chains decide in turn. A policy counts and accepts, or returns if the other end
+is not one of its destinations, and then the next policy or prefix is asked. What no policy covers
+is dropped.
+
+The verdict travels in the packet mark to postrouting: whether to translate, and to what. Behind
+SNAT stands a guard: what would leave with a source address of the VPC although its policy says
+SNAT, because it was tracked before the rules stood or cannot be tracked at all, is dropped. From
+the forward hook on, packets between the two interfaces have no other mark, and none after it.
 """
 
-import json
+from ipaddress import collapse_addresses
 from typing import Any
 
-from dataplane.intervals import Interval, flatten
-from dataplane.model import GatewayIntent, NftChain, NftElement, NftHook, NftSet, NftTable
-
-Expression = dict[str, Any]
+from dataplane.expressions import (
+    BFD_PORTS,
+    BITS,
+    CLAMP,
+    NFPROTOS,
+    Expression,
+    address,
+    counted,
+    jump,
+    match,
+    meta,
+    netmask,
+    ports,
+    rule,
+    set_meta,
+    verdicts,
+)
+from dataplane.model import (
+    GatewayIntent,
+    NftChain,
+    NftHook,
+    NftRule,
+    NftSet,
+    NftTable,
+    Policy,
+    Translation,
+)
+from dataplane.ownership import map_name
+from dataplane.protection import DROPPED_INPUT, input_chain
+from dataplane.sources import Sources
+from dataplane.translation import translation_chain, translation_chains
 
 RAW = -300
+MANGLE = -150
 SRCNAT = 100
 BEHIND_SRCNAT = SRCNAT + 10
-BFD_PORTS = (3784, 4784)
-"""RFC 5881 §4, RFC 5883 §5."""
 
 DROPPED_UNCOVERED = "drop-uncovered"
 DROPPED_ELSEWHERE = "drop-elsewhere"
 DROPPED_UNINVITED = "drop-uninvited"
 DROPPED_UNTRANSLATED = "drop-untranslated"
 
-_PROTOCOLS = {4: "ip", 6: "ip6"}
+_DIRECT = 1
+"""The mark of what leaves as it is; every translation has a number from here on."""
+
+_DROP: Expression = {"drop": None}
+_ACCEPT: Expression = {"accept": None}
+_RETURN: Expression = {"return": None}
 
 
-def render_table(intent: GatewayIntent, families: list[int]) -> NftTable:
-    """The table for these families; the other family's packets are forwarded under no policy."""
-    intervals = {
-        version: flatten(intent.policies, version) if version in families else ()
-        for version in (4, 6)
-    }
-    names = {
-        version: [each.name for each in intent.policies if _has(intervals[version], each.name)]
-        for version in (4, 6)
-    }
-    policy_chains = [
-        f"{direction}{version}-{name}"
-        for version in (4, 6)
-        for name in names[version]
-        for direction in ("out", "in")
-    ]
-    chains = [
-        NftChain(name, None, (rule(counted(name), {"accept": None}),)) for name in policy_chains
-    ]
-    chains += _base_chains(intent.internal.interface, intent.external.interface)
-    drops = {DROPPED_UNCOVERED, DROPPED_ELSEWHERE, DROPPED_UNINVITED, DROPPED_UNTRANSLATED}
-    return NftTable(
-        counters=frozenset({*policy_chains, *drops}),
-        sets=frozenset(each for version in (4, 6) for each in _sets(version, intervals[version])),
-        chains=frozenset(chains),
+def render_table(
+    intent: GatewayIntent, families: list[int], sources: Sources | None = None
+) -> NftTable:
+    """The table for these families; the other family's packets are forwarded under no policy.
+    `sources` are those of the intent, if they are known already."""
+    known = (intent.sources() if sources is None else sources).only(families)
+    translations = _translations(intent)
+    counters = {DROPPED_UNCOVERED, DROPPED_ELSEWHERE, DROPPED_UNINVITED, DROPPED_UNTRANSLATED}
+    sets: list[NftSet] = []
+    chains = _base_chains(intent, families, [*translations.values()])
+    if intent.input_protection is not None:
+        counters.add(DROPPED_INPUT)
+        chains.append(input_chain(intent, intent.input_protection))
+    for version in families:
+        combinations = known.combinations(version)
+        named = {name for names in combinations.values() for name in names}
+        for policy in intent.policies:
+            if policy.name in named:
+                counters |= {f"{way}{version}-{policy.name}" for way in ("out", "in")}
+                sets += _destination_sets(policy, version)
+                chains.append(_policy_chain(intent, translations, policy, version))
+        chains += _lookup_chains(combinations, known.lengths(version), version)
+        for translation, mark in translations.items():
+            chains += translation_chains(translation, mark, version)
+    return NftTable(frozenset(counters), known, frozenset(sets), frozenset(chains))
+
+
+def _translations(intent: GatewayIntent) -> dict[Translation, int]:
+    """The mark of each translation that a policy asks for."""
+    found = (each.translation or intent.translation for each in intent.policies if each.snat)
+    return {each: mark for mark, each in enumerate(dict.fromkeys(found), _DIRECT + 1)}
+
+
+def _policy_chain(
+    intent: GatewayIntent, translations: dict[Translation, int], policy: Policy, version: int
+) -> NftChain:
+    inside = meta("iifname", intent.internal.interface)
+    rules: list[NftRule] = []
+    for name, operator, networks in (
+        ("to", "!=", policy.destinations),
+        ("except", "==", policy.excluded_destinations),
+    ):
+        if any(each.version == version for each in networks):
+            leaves_out = f"@{name}{version}-{policy.name}"
+            rules += [
+                rule(inside, match(operator, address(version, "daddr"), leaves_out), _RETURN),
+                rule(
+                    meta("iifname", intent.external.interface),
+                    match(operator, address(version, "saddr"), leaves_out),
+                    _RETURN,
+                ),
+            ]
+    mark = translations[policy.translation or intent.translation] if policy.snat else _DIRECT
+    rules.append(
+        rule(inside, counted(f"out{version}-{policy.name}"), set_meta("mark", mark), _ACCEPT)
     )
+    answer = (counted(f"in{version}-{policy.name}"), set_meta("mark", 0), _ACCEPT)
+    if policy.snat:
+        # Nobody outside may begin a connection, except to sources that show their own address.
+        established = match("in", {"ct": {"key": "state"}}, ["established", "related"])
+        rules += [rule(established, *answer), rule(counted(DROPPED_UNINVITED), _DROP)]
+    else:
+        rules.append(rule(*answer))
+    return NftChain(_chain_of(policy.name, version), None, tuple(rules))
 
 
-def _has(intervals: tuple[Interval, ...], name: str) -> bool:
-    return any(each.policy.name == name for each in intervals)
+def _chain_of(policy: str, version: int) -> str:
+    return f"policy{version}-{policy}"
 
 
-def _sets(version: int, intervals: tuple[Interval, ...]) -> list[NftSet]:
-    def verdicts(direction: str) -> frozenset[NftElement]:
-        return frozenset(
-            NftElement(each.first, each.last, f"{direction}{version}-{each.policy.name}")
-            for each in intervals
-        )
-
-    def plain(*, snat: bool) -> frozenset[NftElement]:
-        return _merged([each for each in intervals if each.policy.snat is snat])
-
-    return [
-        NftSet(f"out{version}", version, is_map=True, elements=verdicts("out")),
-        NftSet(f"in{version}", version, is_map=True, elements=verdicts("in")),
-        NftSet(f"snat{version}", version, is_map=False, elements=plain(snat=True)),
-        NftSet(f"direct{version}", version, is_map=False, elements=plain(snat=False)),
-    ]
+def _destination_sets(policy: Policy, version: int) -> list[NftSet]:
+    sets = []
+    for name, networks in (
+        ("to", policy.destinations),
+        ("except", policy.excluded_destinations),
+    ):
+        of_family: list[Any] = [each for each in networks if each.version == version]
+        joined = collapse_addresses(of_family)
+        elements = frozenset((int(each[0]), int(each[-1])) for each in joined)
+        if elements:
+            sets.append(NftSet(f"{name}{version}-{policy.name}", version, elements))
+    return sets
 
 
-def _merged(intervals: list[Interval]) -> frozenset[NftElement]:
-    """Neighbours become one element, as libnftables would list them anyway."""
-    merged: list[NftElement] = []
-    for each in intervals:
-        if merged and merged[-1].last + 1 == each.first:
-            merged[-1] = NftElement(merged[-1].first, each.last)
-        else:
-            merged.append(NftElement(each.first, each.last))
-    return frozenset(merged)
+def _lookup_chains(
+    combinations: dict[int, tuple[str, ...]], lengths: list[int], version: int
+) -> list[NftChain]:
+    """From an address to the chains of its policies: by prefix, then by number."""
+    chains, numbers = [], {}
+    for number, names in combinations.items():
+        chain = _chain_of(names[0], version)
+        if len(names) > 1:
+            chain = f"either{version}-{number}"
+            each_in_turn = tuple(rule(jump(_chain_of(name, version))) for name in names)
+            chains.append(NftChain(chain, None, each_in_turn))
+        numbers[number] = chain
+    decide = f"decide{version}"
+    chosen = (rule(verdicts({"meta": {"key": "mark"}}, numbers)),) if numbers else ()
+    chains.append(NftChain(decide, None, chosen))
+    for name, field in ((f"from{version}", "saddr"), (f"back{version}", "daddr")):
+        rules = [
+            rule(set_meta("mark", _found(version, field, length)), jump(decide))
+            for length in lengths
+        ]
+        chains.append(NftChain(name, None, tuple(rules)))
+    return chains
 
 
-def _base_chains(internal: str, external: str) -> list[NftChain]:
-    outward = (_meta("iifname", internal), _meta("oifname", external))
-    inward = (_meta("iifname", external), _meta("oifname", internal))
-    established = _match("in", {"ct": {"key": "state"}}, ["established", "related"])
-    bfd = _match("==", {"payload": {"protocol": "udp", "field": "dport"}}, {"set": [*BFD_PORTS]})
-    to_us = _match("==", {"fib": {"result": "type", "flags": ["daddr"]}}, "local")
-    translated = _match("in", {"ct": {"key": "status"}}, "snat")
-    masquerade: Expression = {"masquerade": {"flags": "fully-random"}}
-    drop: Expression = {"drop": None}
-    accept: Expression = {"accept": None}
-    elsewhere = {"meta": {"key": "oifname"}}, {"set": sorted((external, internal))}
+def _found(version: int, field: str, length: int) -> object:
+    """The number of the prefix, by its map; a rule ends if the map does not have it."""
+    key = address(version, field)
+    if length < BITS[version]:
+        key = {"&": [key, netmask(version, length)]}
+    return {"map": {"key": key, "data": f"@{map_name(version, length)}"}}
+
+
+def _base_chains(intent: GatewayIntent, families: list[int], marks: list[int]) -> list[NftChain]:
+    internal, external = intent.internal.interface, intent.external.interface
+    outward = (meta("iifname", internal), meta("oifname", external))
+    inward = (meta("iifname", external), meta("oifname", internal))
+    bfd = ports("udp", *BFD_PORTS)
+    to_us = match("==", {"fib": {"result": "type", "flags": ["daddr"]}}, "local")
+    translated = match("in", {"ct": {"key": "status"}}, "snat")
+    neither = match("!=", {"meta": {"key": "oifname"}}, {"set": sorted((external, internal))})
+    of_family = {version: meta("nfproto", NFPROTOS[version]) for version in families}
     forward = (
-        *(rule(*outward, _lookup(version, "saddr", f"out{version}")) for version in (4, 6)),
-        rule(*outward, counted(DROPPED_UNCOVERED), drop),
+        *(rule(*outward, of_family[version], jump(f"from{version}")) for version in families),
+        rule(*outward, counted(DROPPED_UNCOVERED), _DROP),
         # Without its routes, when the external link is down for instance, a packet would follow
         # the host's own and leave by a third interface, untranslated.
-        rule(
-            _meta("iifname", internal), _match("!=", *elsewhere), counted(DROPPED_ELSEWHERE), drop
-        ),
-        *(
-            rule(*inward, established, _lookup(version, "daddr", f"in{version}"))
-            for version in (4, 6)
-        ),
-        # Nobody outside may begin a connection, except to sources that show their own address.
-        *(
-            rule(
-                *inward,
-                _member(version, "daddr", f"direct{version}"),
-                _lookup(version, "daddr", f"in{version}"),
-            )
-            for version in (4, 6)
-        ),
-        rule(*inward, counted(DROPPED_UNINVITED), drop),
+        rule(meta("iifname", internal), neither, counted(DROPPED_ELSEWHERE), _DROP),
+        *(rule(*inward, of_family[version], jump(f"back{version}")) for version in families),
+        rule(*inward, counted(DROPPED_UNINVITED), _DROP),
     )
+    mark = {"meta": {"key": "mark"}}
     snat = tuple(
-        rule(*outward, _member(version, "saddr", f"snat{version}"), masquerade)
-        for version in (4, 6)
+        rule(
+            *outward,
+            of_family[version],
+            verdicts(mark, {each: translation_chain(each, version) for each in marks}, "goto"),
+        )
+        for version in families
+        if marks
     )
+    clear = set_meta("mark", 0)
     guard = (
-        *(
-            rule(*outward, _member(version, "saddr", f"direct{version}"), accept)
-            for version in (4, 6)
-        ),
+        rule(*outward, meta("mark", _DIRECT), clear, _ACCEPT),
         # A packet without a connection (invalid, untracked) has no status and goes on to the drop.
-        rule(*outward, translated, accept),
-        rule(*outward, counted(DROPPED_UNTRANSLATED), drop),
+        rule(*outward, translated, clear, _ACCEPT),
+        rule(*outward, counted(DROPPED_UNTRANSLATED), _DROP),
     )
-    untracked: Expression = {"notrack": None}
-    return [
+    chains = [
         # BFD is never tracked, so it is never translated and never waits for a full table.
-        NftChain("bfd-in", NftHook("filter", "prerouting", RAW), (rule(to_us, bfd, untracked),)),
-        NftChain("bfd-out", NftHook("filter", "output", RAW), (rule(bfd, untracked),)),
+        NftChain(
+            "bfd-in", NftHook("filter", "prerouting", RAW), (rule(to_us, bfd, {"notrack": None}),)
+        ),
+        NftChain("bfd-out", NftHook("filter", "output", RAW), (rule(bfd, {"notrack": None}),)),
         NftChain("forward", NftHook("filter", "forward", 0), forward),
         NftChain("snat", NftHook("nat", "postrouting", SRCNAT), snat),
         NftChain("guard", NftHook("filter", "postrouting", BEHIND_SRCNAT), guard),
     ]
-
-
-def rule(*expressions: Expression) -> str:
-    """The canonical text of a rule."""
-    return json.dumps(list(expressions), sort_keys=True)
-
-
-def counted(name: str) -> Expression:
-    """Count the packet in a named counter."""
-    return {"counter": name}
-
-
-def _match(operator: str, left: Expression, right: object) -> Expression:
-    return {"match": {"op": operator, "left": left, "right": right}}
-
-
-def _meta(key: str, value: str) -> Expression:
-    # By name, not index: the rules may stand before the interface does.
-    return _match("==", {"meta": {"key": key}}, value)
-
-
-def _address(version: int, field: str) -> Expression:
-    return {"payload": {"protocol": _PROTOCOLS[version], "field": field}}
-
-
-def _member(version: int, field: str, name: str) -> Expression:
-    return _match("==", _address(version, field), f"@{name}")
-
-
-def _lookup(version: int, field: str, name: str) -> Expression:
-    return {"vmap": {"key": _address(version, field), "data": f"@{name}"}}
+    if intent.clamp_mss:
+        clamp = tuple(rule(*way, *CLAMP) for way in (outward, inward))
+        chains.append(NftChain("mss", NftHook("filter", "forward", MANGLE), clamp))
+    return chains

@@ -7,14 +7,14 @@ routed, and not forwarded either.
 """
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_interface
 
 from dataplane import ownership
 from dataplane.model import (
     Address,
     DataplaneState,
     GatewayIntent,
-    IPNetwork,
+    IPInterface,
     Link,
     Route,
     Rule,
@@ -22,14 +22,16 @@ from dataplane.model import (
     Sysctl,
 )
 from dataplane.policies import render_table
+from dataplane.sources import IPNetwork, Sources
 
 _DEFAULTS: dict[int, IPNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 """The switches of forwarding (ip-sysctl in the kernel's documentation)."""
 
 
-def render(intent: GatewayIntent) -> DataplaneState:
-    """The wished state."""
+def render(intent: GatewayIntent, sources: Sources | None = None) -> DataplaneState:
+    """The wished state. `sources` are those of the intent, if they are known already: finding
+    them takes time for each source, and everything else does not."""
     sides = (intent.internal, intent.external)
     families = [
         version
@@ -40,12 +42,33 @@ def render(intent: GatewayIntent) -> DataplaneState:
         links=frozenset(Link(side.interface, side.macvlan, side.mtu) for side in sides),
         addresses=frozenset(
             Address(side.interface, address) for side in sides for address in side.addresses
-        ),
+        )
+        | {
+            Address(intent.external.interface, address, deprecated=True)
+            for address in shown_addresses(intent)
+        },
         routes=frozenset(route for version in families for route in _routes(intent, version)),
         rules=frozenset(rule for version in families for rule in _rules(intent, version)),
         sysctls=frozenset(_sysctls(intent, families)),
-        nft=render_table(intent, families),
+        nft=render_table(intent, families, sources),
     )
+
+
+def shown_addresses(intent: GatewayIntent) -> tuple[IPInterface, ...]:
+    """The addresses besides those of the external interface that it has to answer for: what SNAT
+    shows and neighbours look for on the link. What is on no link there, the outside has to route
+    here."""
+    own = {each.ip for version in (4, 6) for each in intent.external.own(version)}
+    translations = {each.translation or intent.translation for each in intent.policies if each.snat}
+    shown = {
+        ip_interface(address)
+        for translation in translations
+        for each in translation.addresses
+        for address in each
+        if address not in own
+        and any(address in subnet for subnet in intent.external.subnets(address.version))
+    }
+    return tuple(sorted(shown, key=str))
 
 
 def _routes(intent: GatewayIntent, version: int) -> Iterator[Route]:

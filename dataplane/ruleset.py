@@ -6,22 +6,24 @@ The kernel takes a transaction whole or not at all. Shapes: libnftables-json(5).
 """
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
+from dataplane.expressions import BITS
 from dataplane.kernel import PolicyCounter
-from dataplane.model import NftChain, NftElement, NftHook, NftSet, NftTable
-from dataplane.ownership import NFT_FAMILY, NFT_TABLE
+from dataplane.model import NftChain, NftHook, NftRule, NftSet, NftTable
+from dataplane.ownership import NFT_FAMILY, NFT_TABLE, map_name
+from dataplane.sources import Length, Sources
 
 Json = dict[str, Any]
 
 _TABLE: Json = {"family": NFT_FAMILY, "table": NFT_TABLE}
 _TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
 _VERSIONS = {name: version for version, name in _TYPES.items()}
-_LAST = {4: 2**32 - 1, 6: 2**128 - 1}
-_FOREIGN = -1
-"""The version of a set of another type, which is none of ours and goes."""
+_ADDRESSES = {4: IPv4Address, 6: IPv6Address}
+_MAP_NAME = re.compile(r"sources([46])-(\d+)")
 
 
 def transaction(before: NftTable | None, after: NftTable | None) -> list[Json]:
@@ -29,61 +31,61 @@ def transaction(before: NftTable | None, after: NftTable | None) -> list[Json]:
     table: Json = {"family": NFT_FAMILY, "name": NFT_TABLE}
     if after is None:
         return [{"delete": {"table": table}}] if before is not None else []
-    commands: list[Json] = []
     if before is None:
-        commands.append({"add": {"table": table}})
-        before = NftTable(frozenset(), frozenset(), frozenset())
+        return [{"add": {"table": table}}, *_changes(NftTable(), after)]
+    if before.strangers:
+        # Rules may refer to them, so everything is laid anew; this happens after tampering only.
+        return [{"delete": {"table": table}}, *transaction(None, after)]
+    return _changes(before, after)
+
+
+def _changes(before: NftTable, after: NftTable) -> list[Json]:
     old_sets, new_sets = _by_name(before.sets), _by_name(after.sets)
     old_chains, new_chains = _by_name(before.chains), _by_name(after.chains)
-    # A chain or set of another kind under a name of ours has to go before ours can come.
+    old_maps, new_maps = _lengths(before.sources), _lengths(after.sources)
+    # A chain of another kind under a name of ours has to go before ours can come.
     replaced = {
         name
         for name in old_chains.keys() & new_chains.keys()
         if old_chains[name].hook != new_chains[name].hook
     }
-    retyped = {
-        name
-        for name in old_sets.keys() & new_sets.keys()
-        if _kind(old_sets[name]) != _kind(new_sets[name])
-    }
-    if retyped:
-        # Rules may refer to it, so everything is laid anew; this happens after tampering only.
-        return [{"delete": {"table": table}}, *transaction(None, after)]
     changed = {
         name: chain
         for name, chain in new_chains.items()
-        if name in replaced or name not in old_chains or old_chains[name] != chain
+        if name in replaced or old_chains.get(name) != chain
     }
     stale = (old_chains.keys() - new_chains.keys()) | replaced
-    commands += [_add("counter", name) for name in sorted(after.counters - before.counters)]
+    commands = [_add("counter", name) for name in sorted(after.counters - before.counters)]
     # Rules go first, so that nothing refers to what is taken away below.
     rewritten = (changed.keys() & old_chains.keys()) | stale
     commands += [{"flush": {"chain": _named(name)}} for name in sorted(rewritten)]
     commands += [{"delete": {"chain": _named(name)}} for name in sorted(replaced)]
-    commands += [_add_chain(chain) for name, chain in sorted(changed.items())]
+    commands += [_add_chain(chain) for _, chain in sorted(changed.items())]
+    commands += [_add_map(each) for each in sorted(new_maps - old_maps)]
     commands += [_add_set(new_sets[name]) for name in sorted(new_sets.keys() - old_sets.keys())]
     for name, wish in sorted(new_sets.items()):
-        commands += _elements(old_sets.get(name), wish)
-    for chain in sorted(changed.values(), key=lambda each: each.name):
-        commands += [_add_rule(chain.name, text) for text in chain.rules]
-    gone = sorted(old_sets.keys() - new_sets.keys())
-    commands += [{"delete": {_kind(old_sets[name])[0]: _named(name)}} for name in gone]
-    commands += [{"delete": {"chain": _named(name)}} for name in sorted(stale - replaced)]
-    extra = sorted(before.counters - after.counters)
-    commands += [{"delete": {"counter": _named(name)}} for name in extra]
-    return commands
+        commands += _intervals(old_sets.get(name), wish)
+    commands += _elements(before.sources, after.sources, new_maps)
+    commands += [
+        _add_rule(name, each) for name, chain in sorted(changed.items()) for each in chain.rules
+    ]
+    gone = [("set", name) for name in sorted(old_sets.keys() - new_sets.keys())]
+    gone += [("map", map_name(*each)) for each in sorted(old_maps - new_maps)]
+    gone += [("chain", name) for name in sorted(stale - replaced)]
+    gone += [("counter", name) for name in sorted(before.counters - after.counters)]
+    return commands + [{"delete": {kind: _named(name)}} for kind, name in gone]
 
 
 def _by_name(objects: Iterable[Any]) -> dict[str, Any]:
     return {each.name: each for each in objects}
 
 
+def _lengths(sources: Sources) -> set[Length]:
+    return {(version, length) for version in _TYPES for length in sources.lengths(version)}
+
+
 def _named(name: str) -> Json:
     return {**_TABLE, "name": name}
-
-
-def _kind(each: NftSet) -> tuple[str, int]:
-    return ("map" if each.is_map else "set", each.version)
 
 
 def _add(kind: str, name: str) -> Json:
@@ -98,38 +100,50 @@ def _add_chain(chain: NftChain) -> Json:
     return {"add": {"chain": body}}
 
 
-def _add_rule(chain: str, text: str) -> Json:
-    return {"add": {"rule": {**_TABLE, "chain": chain, "expr": json.loads(text)}}}
+def _add_rule(chain: str, rule: NftRule) -> Json:
+    body = {**_TABLE, "chain": chain, "comment": rule.digest, "expr": json.loads(rule.text)}
+    return {"add": {"rule": body}}
 
 
 def _add_set(each: NftSet) -> Json:
     body = {**_named(each.name), "type": _TYPES[each.version], "flags": ["interval"]}
-    if each.is_map:
-        return {"add": {"map": {**body, "map": "verdict"}}}
     return {"add": {"set": body}}
 
 
-def _elements(before: NftSet | None, wish: NftSet) -> Iterator[Json]:
-    """Elements to delete, then elements to add: an interval may take the place of another."""
-    old = before.elements if before else frozenset[NftElement]()
+def _add_map(length: Length) -> Json:
+    body = {**_named(map_name(*length)), "type": _TYPES[length[0]], "map": "mark"}
+    return {"add": {"map": body}}
+
+
+def _elements(before: Sources, after: Sources, there: set[Length]) -> Iterator[Json]:
+    for (version, length), removed, added in before.difference(after):
+        name, shift = map_name(version, length), BITS[version] - length
+        address = _ADDRESSES[version]
+        if removed and (version, length) in there:
+            keys = [str(address(key << shift)) for key, _ in sorted(removed)]
+            yield {"delete": {"element": {**_named(name), "elem": keys}}}
+        if added:
+            pairs = [[str(address(key << shift)), number] for key, number in sorted(added)]
+            yield {"add": {"element": {**_named(name), "elem": pairs}}}
+
+
+def _intervals(before: NftSet | None, wish: NftSet) -> Iterator[Json]:
+    """Intervals to delete, then those to add: one may take the place of another."""
+    old = before.elements if before else frozenset[tuple[int, int]]()
     gone, new = old - wish.elements, wish.elements - old
-    if any(each.last == _LAST[wish.version] for each in gone):
+    if any(last == 2 ** BITS[wish.version] - 1 for _, last in gone):
         # libnftables 1.0 does not find the interval that ends with the last address of all.
-        yield {"flush": {_kind(wish)[0]: _named(wish.name)}}
+        yield {"flush": {"set": _named(wish.name)}}
         gone, new = frozenset(), wish.elements
     for verb, elements in (("delete", gone), ("add", new)):
         if elements:
-            ordered = sorted(elements, key=lambda each: each.first)
-            listed = [_element(each, wish.version) for each in ordered]
+            listed = [_interval(each, wish.version) for each in sorted(elements)]
             yield {verb: {"element": {**_named(wish.name), "elem": listed}}}
 
 
-def _element(each: NftElement, version: int) -> object:
-    kind = IPv4Address if version == 4 else IPv6Address
-    key: object = str(kind(each.first))
-    if each.first != each.last:
-        key = {"range": [key, str(kind(each.last))]}
-    return [key, {"jump": {"target": each.chain}}] if each.chain else key
+def _interval(each: tuple[int, int], version: int) -> object:
+    first, last = (str(_ADDRESSES[version](one)) for one in each)
+    return first if first == last else {"range": [first, last]}
 
 
 def parse(listing: Json) -> NftTable | None:
@@ -140,19 +154,35 @@ def parse(listing: Json) -> NftTable | None:
             objects.setdefault(kind, []).append(body)
     if "table" not in objects:
         return None
-    rules: dict[str, list[str]] = {}
+    rules: dict[str, list[NftRule]] = {}
     for body in objects.get("rule", []):
-        rules.setdefault(body["chain"], []).append(_rule_text(body["expr"]))
-    sets = [_set(body, is_map=False) for body in objects.get("set", [])]
-    sets += [_set(body, is_map=True) for body in objects.get("map", [])]
+        rules.setdefault(body["chain"], []).append(_listed_rule(body))
+    sets = [each for each in objects.get("set", []) if _is_set(each)]
+    maps = [each for each in objects.get("map", []) if _is_map(each)]
+    known = {each["name"] for each in (*sets, *maps)}
+    every = {each["name"] for kind in ("set", "map") for each in objects.get(kind, [])}
     return NftTable(
         counters=frozenset(body["name"] for body in objects.get("counter", [])),
-        sets=frozenset(sets),
+        sources=Sources.listed(element for body in maps for element in _listed_elements(body)),
+        sets=frozenset(
+            NftSet(
+                body["name"],
+                _VERSIONS[body["type"]],
+                frozenset(_listed_interval(each) for each in body.get("elem", [])),
+            )
+            for body in sets
+        ),
         chains=frozenset(
             NftChain(body["name"], _hook(body), tuple(rules.get(body["name"], ())))
             for body in objects.get("chain", [])
         ),
+        strangers=frozenset(every - known),
     )
+
+
+def _listed_rule(body: Json) -> NftRule:
+    text = json.dumps(body["expr"], sort_keys=True)
+    return NftRule(body.get("comment") or text, text)
 
 
 def _hook(body: Json) -> NftHook | None:
@@ -163,64 +193,50 @@ def _hook(body: Json) -> NftHook | None:
     return NftHook(kind, body["hook"], body["prio"])
 
 
-def _set(body: Json, *, is_map: bool) -> NftSet:
-    version = _VERSIONS.get(body["type"], _FOREIGN) if isinstance(body["type"], str) else _FOREIGN
-    if version == _FOREIGN or body.get("flags") != ["interval"]:
-        return NftSet(body["name"], _FOREIGN, is_map, frozenset())
-    elements = frozenset(_parse_element(each, is_map=is_map) for each in body.get("elem", []))
-    return NftSet(body["name"], version, is_map, elements)
+def _is_set(body: Json) -> bool:
+    return body["type"] in (*_VERSIONS,) and body.get("flags") == ["interval"]
 
 
-def _parse_element(element: Any, *, is_map: bool) -> NftElement:
-    chain = None
-    if is_map:
-        element, verdict = element
-        chain = verdict.get("jump", {}).get("target", json.dumps(verdict))
+def _is_map(body: Json) -> bool:
+    named = _MAP_NAME.fullmatch(body["name"])
+    return (
+        named is not None
+        and body["type"] == _TYPES[int(named[1])]
+        and body["map"] == "mark"
+        and "flags" not in body
+    )
+
+
+def _listed_elements(body: Json) -> Iterator[tuple[Length, int, int]]:
+    version, length = (int(text) for text in _MAP_NAME.fullmatch(body["name"]).groups())  # type: ignore[union-attr]
+    shift, address = BITS[version] - length, _ADDRESSES[version]
+    for key, number in body.get("elem", []):
+        plain = key["elem"]["val"] if isinstance(key, dict) else key
+        yield (version, length), int(address(plain)) >> shift, number
+
+
+def _listed_interval(element: Any) -> tuple[int, int]:
     if isinstance(element, dict) and "elem" in element:
         element = element["elem"]["val"]
     match element:
         case {"range": [first, last]}:
-            return NftElement(_number(first), _number(last), chain)
+            return _number(first), _number(last)
         case {"prefix": {"addr": address, "len": length}}:
             network = ip_network(f"{address}/{length}")
-            return NftElement(int(network[0]), int(network[-1]), chain)
+            return int(network[0]), int(network[-1])
         case _:
-            return NftElement(_number(element), _number(element), chain)
+            return _number(element), _number(element)
 
 
 def _number(address: str) -> int:
     return int(IPv6Address(address)) if ":" in address else int(IPv4Address(address))
 
 
-def _rule_text(expressions: list[Json]) -> str:
-    """The canonical text of a listed rule; see `dataplane.policies.rule`."""
-    return json.dumps([_normalised(each) for each in expressions], sort_keys=True)
-
-
-def _normalised(value: Any) -> Any:
-    """Anonymous sets in order, and one flag as a text whether it was listed alone or in a list."""
-    if isinstance(value, dict):
-        if set(value) == {"set"} and isinstance(value["set"], list):
-            return {"set": sorted(value["set"], key=str)}
-        if isinstance(value.get("masquerade"), dict):
-            flags = value["masquerade"].get("flags")
-            if isinstance(flags, list) and len(flags) == 1:
-                return {"masquerade": {**value["masquerade"], "flags": flags[0]}}
-        return {key: _normalised(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_normalised(each) for each in value]
-    return value
-
-
-def policy_counters(listing: Json) -> tuple[PolicyCounter, ...]:
-    """The counters of policies in the output of ``list counters`` or ``list table``."""
+def policy_counters(figures: Mapping[str, tuple[int, int]]) -> tuple[PolicyCounter, ...]:
+    """The counters of policies among named counters with their packets and bytes."""
     found = []
-    for entry in listing.get("nftables", []):
-        body = entry.get("counter")
-        if not body or (body["family"], body["table"]) != (NFT_FAMILY, NFT_TABLE):
-            continue
-        head, _, policy = body["name"].partition("-")
+    for name, (packets, octets) in figures.items():
+        head, _, policy = name.partition("-")
         if head in ("out4", "out6", "in4", "in6"):
-            direction, family = head[:-1], int(head[-1])
-            found.append(PolicyCounter(policy, direction, family, body["packets"], body["bytes"]))
+            found.append(PolicyCounter(policy, head[:-1], int(head[-1]), packets, octets))
     return tuple(found)

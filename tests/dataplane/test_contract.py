@@ -1,13 +1,23 @@
 """One suite for the kernel in memory and the real one, so that the former cannot drift."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from dataplane.diff import diff
 from dataplane.errors import DataplaneError
 from dataplane.kernel import Kernel
-from dataplane.model import DataplaneState, Link, NftTable, Sysctl
+from dataplane.model import (
+    AddressRange,
+    DataplaneState,
+    InputProtection,
+    Link,
+    NftTable,
+    Sysctl,
+    Translation,
+)
 from dataplane.plan import NftChange, Op, Plan
 from dataplane.render import FORWARDING, render
 from tests.support.dataplane import build, converge, gateway_intent, policy, with_kernel
@@ -70,6 +80,38 @@ def test_policies_come_and_go_without_a_trace(play: Callable[[Story], None]) -> 
     play(story)
 
 
+def test_every_wish_about_policies_is_observed_as_it_was_made(
+    play: Callable[[Story], None],
+) -> None:
+    pool = Translation(
+        (
+            AddressRange(ip_address("172.17.0.32"), ip_address("172.17.0.35")),
+            AddressRange(ip_address("172.17.0.40"), ip_address("172.17.0.40")),
+            AddressRange(ip_address("fd17::32"), ip_address("fd17::33")),
+        ),
+        (2000, 2999),
+    )
+    near = tuple(ip_network(each) for each in ("172.17.0.0/16", "172.17.1.0/24", "240.0.0.0/4"))
+    rich = gateway_intent(
+        policies=(
+            replace(policy("pool", "10.0.0.0/8", "fd00::/16"), translation=pool),
+            replace(policy("near", "10.0.0.0/8", snat=False), destinations=near),
+            replace(policy("rest", "0.0.0.0/0", "::/0"), excluded_destinations=near),
+        ),
+        translation=Translation(ports=(1024, 1024)),
+        input_protection=InputProtection((22, 10669), (53,)),
+    )
+
+    async def story(kernel: Kernel) -> None:
+        for desired in (render(rich), render(gateway_intent(clamp_mss=False)), render(rich)):
+            report = await converge(kernel, desired)
+            assert report.ok, [str(error) for _, error in report.failed]
+            assert diff(await kernel.observe(desired), desired) == Plan.empty
+
+    play(story)
+    play(story)  # a kernel that was opened later lists it the same
+
+
 def test_everything_of_ours_can_be_taken_away(play: Callable[[Story], None]) -> None:
     async def story(kernel: Kernel) -> None:
         await converge(kernel, render(gateway_intent()))
@@ -106,8 +148,8 @@ def test_forwarding_is_not_switched_on_when_the_transaction_is_refused(
 
     async def story(kernel: Kernel) -> None:
         # The table is expected to be there and is not: its parts cannot be changed.
-        wrong = NftTable(frozenset({"gone"}), frozenset(), frozenset())
-        broken = NftChange(wrong, NftTable(frozenset(), frozenset(), frozenset()))
+        wrong = NftTable(frozenset({"gone"}))
+        broken = NftChange(wrong, NftTable())
         on = Sysctl(FORWARDING[4], "1")
         report = await kernel.apply(Plan((Op("change", broken), Op("change", on))))
         assert [op.object for op, _ in report.failed] == [broken, on]

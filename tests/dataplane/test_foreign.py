@@ -98,7 +98,9 @@ def test_an_address_that_a_cni_has_put_there_satisfies_the_wish_and_stays(netns:
         "nft flush chain inet vegd guard",
         "nft delete table inet vegd",
         "nft add rule inet vegd forward accept",
-        "nft add element inet vegd snat4 { 198.51.100.0/24 }",
+        "nft add element inet vegd sources4-24 { 198.51.100.0 : 5 }",
+        "nft delete element inet vegd sources4-23 { 192.168.0.0 }",
+        "nft add set inet vegd mine { type ipv4_addr; }",
     ],
 )
 def test_damage_by_hand_is_put_right(netns: Netns, damage: str) -> None:

@@ -119,9 +119,13 @@ def test_a_changed_policy_touches_neither_other_chains_nor_any_counter() -> None
     before = render(gateway_intent()).nft
     more = (*gateway_intent().policies, policy("third", "10.9.0.0/16"))
     commands = transaction(before, render(gateway_intent(policies=more)).nft)
-    assert {name for command in commands for name in command} == {"add"}
-    assert not [c for c in commands if "counter" in c["add"] and "third" not in str(c)]
-    assert not [c for c in commands if "rule" in c["add"] and "third" not in str(c)]
+    assert {name for command in commands for name in command} == {"add", "flush"}
+    written = {str(c["add"]["rule"]["chain"]) for c in commands if "rule" in c.get("add", {})}
+    # What finds the policy of a source is written anew, in the same transaction.
+    assert written == {"from4", "back4", "decide4", "policy4-third"}
+    flushed = {c["flush"]["chain"]["name"] for c in commands if "flush" in c}
+    assert flushed == {"from4", "back4", "decide4"}
+    assert not [c for c in commands if "counter" in c.get("add", {}) and "third" not in str(c)]
 
 
 def test_a_new_gateway_outside_replaces_the_route_before_the_old_one_goes() -> None:

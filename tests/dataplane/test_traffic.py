@@ -7,13 +7,13 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from dataplane.diff import diff
 from dataplane.kernel import Kernel, PolicyCounter
-from dataplane.model import GatewayIntent, NftTable
+from dataplane.model import NftTable
 from dataplane.plan import NftChange, Op, Plan
 from dataplane.render import render
 from tests.support.dataplane import (
@@ -26,13 +26,17 @@ from tests.support.dataplane import (
     Topology,
     apply_in,
     build,
+    conversation,
+    counter,
     eventually,
+    exchange,
     family,
     gateway_intent,
     inside_thread,
     ipv4_only,
     packets,
     policy,
+    ready,
     sources,
     udp,
     with_kernel,
@@ -42,38 +46,6 @@ from tests.support.netns import inside, ip, ip_json, run
 pytestmark = pytest.mark.kernel
 
 Netns = Callable[[str], str]
-
-
-def ready(netns: Netns, intent: GatewayIntent | None = None) -> Topology:
-    """The three namespaces with the gateway applied."""
-    top = build(netns)
-    report = apply_in(top.gateway, render(intent or gateway_intent()))
-    assert report.ok, [str(error) for _, error in report.failed]
-    return top
-
-
-@contextlib.contextmanager
-def conversation(
-    top: Topology, client: str, version: int
-) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Sockets of a client and of the outside host."""
-    with udp(top.vpc, client) as ours, udp(top.outside, OUTSIDE[version], OUTSIDE_PORT) as theirs:
-        yield ours, theirs
-
-
-def exchange(ours: socket.socket, theirs: socket.socket, version: int) -> str:
-    """Send, answer, and return the address that the outside has seen. The first packet must do."""
-    ours.sendto(b"ask", (OUTSIDE[version], OUTSIDE_PORT))
-    _, seen = theirs.recvfrom(100)
-    theirs.sendto(b"answer", seen)
-    assert ours.recv(100) == b"answer"
-    return str(seen[0])
-
-
-def counter(ns: str, name: str) -> int:
-    """Packets in a named counter of ours."""
-    listing = run(ns, "nft", "list", "counter", "inet", "vegd", name).stdout
-    return int(listing.split("packets ")[1].split()[0])
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -303,8 +275,8 @@ def test_nothing_leaves_untranslated_when_the_table_is_refused(
     async def story(kernel: Kernel) -> None:
         plan = diff(await kernel.observe(desired), desired)
         # A version of the table that is not there: the kernel refuses to change it.
-        gone = NftTable(frozenset({"gone"}), frozenset(), frozenset())
-        refused = Op("add", NftChange(gone, NftTable(frozenset(), frozenset(), frozenset())))
+        gone = NftTable(frozenset({"gone"}))
+        refused = Op("add", NftChange(gone, NftTable()))
         others = (op for op in plan.ops if not isinstance(op.object, NftChange))
         assert not (await kernel.apply(Plan((refused, *others)))).ok
 

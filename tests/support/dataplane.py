@@ -7,12 +7,13 @@ it starts (libnftables runs in one) inherit the namespace. The thread of the tes
 """
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import TypeVar
@@ -22,6 +23,7 @@ from dataplane.kernel import Kernel
 from dataplane.linux import LinuxKernel
 from dataplane.model import DataplaneState, GatewayIntent, Macvlan, Policy, Side
 from dataplane.plan import ApplyReport, Plan
+from dataplane.render import render
 from tests.support.netns import fd_path, ip, run, veth
 
 T = TypeVar("T")
@@ -209,6 +211,38 @@ def sources(capture: socket.socket) -> set[str]:
             found.add(socket.inet_ntop(socket.AF_INET, data[12:16]))
         elif protocol == 0x86DD:
             found.add(socket.inet_ntop(socket.AF_INET6, data[8:24]))
+
+
+def ready(netns: Callable[[str], str], intent: GatewayIntent | None = None) -> Topology:
+    """The three namespaces with the gateway applied."""
+    top = build(netns)
+    report = apply_in(top.gateway, render(intent or gateway_intent()))
+    assert report.ok, [str(error) for _, error in report.failed]
+    return top
+
+
+@contextlib.contextmanager
+def conversation(
+    top: Topology, client: str, version: int
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Sockets of a client and of the outside host."""
+    with udp(top.vpc, client) as ours, udp(top.outside, OUTSIDE[version], OUTSIDE_PORT) as theirs:
+        yield ours, theirs
+
+
+def exchange(ours: socket.socket, theirs: socket.socket, version: int) -> str:
+    """Send, answer, and return the address that the outside has seen. The first packet must do."""
+    ours.sendto(b"ask", (OUTSIDE[version], OUTSIDE_PORT))
+    _, seen = theirs.recvfrom(100)
+    theirs.sendto(b"answer", seen)
+    assert ours.recv(100) == b"answer"
+    return str(seen[0])
+
+
+def counter(ns: str, name: str) -> int:
+    """Packets in a named counter of ours."""
+    listing = run(ns, "nft", "list", "counter", "inet", "vegd", name).stdout
+    return int(listing.split("packets ")[1].split()[0])
 
 
 def eventually(condition: Callable[[], T], within_s: float = 5.0) -> T:
