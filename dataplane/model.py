@@ -270,8 +270,8 @@ class NftTable:
     """One map for each prefix length in use; see `dataplane.sources`."""
     sets: frozenset[NftSet] = frozenset()
     chains: frozenset[NftChain] = frozenset()
-    strangers: frozenset[str] = frozenset()
-    """Sets and maps of a kind that is none of ours; with any, everything is laid anew."""
+    strangers: frozenset[tuple[str, str]] = frozenset()
+    """Sets and maps that cannot be ours, each as its kind and name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def _named(table: NftTable) -> dict[str, object]:
     named: dict[str, object] = {f"counter {name}": None for name in table.counters}
     named |= {f"set {each.name}": each for each in table.sets}
     named |= {f"chain {chain.name}": chain for chain in table.chains}
-    return named | {f"set or map {name}": None for name in table.strangers}
+    return named | {f"{kind} {name}": None for kind, name in table.strangers}
 
 
 @dataclass(frozen=True, slots=True)

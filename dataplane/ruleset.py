@@ -33,9 +33,6 @@ def transaction(before: NftTable | None, after: NftTable | None) -> list[Json]:
         return [{"delete": {"table": table}}] if before is not None else []
     if before is None:
         return [{"add": {"table": table}}, *_changes(NftTable(), after)]
-    if before.strangers:
-        # Rules may refer to them, so everything is laid anew; this happens after tampering only.
-        return [{"delete": {"table": table}}, *transaction(None, after)]
     return _changes(before, after)
 
 
@@ -60,6 +57,7 @@ def _changes(before: NftTable, after: NftTable) -> list[Json]:
     rewritten = (changed.keys() & old_chains.keys()) | stale
     commands += [{"flush": {"chain": _named(name)}} for name in sorted(rewritten)]
     commands += [{"delete": {"chain": _named(name)}} for name in sorted(replaced)]
+    commands += [{"delete": {kind: _named(name)}} for kind, name in sorted(before.strangers)]
     commands += [_add_chain(chain) for _, chain in sorted(changed.items())]
     commands += [_add_map(each) for each in sorted(new_maps - old_maps)]
     commands += [_add_set(new_sets[name]) for name in sorted(new_sets.keys() - old_sets.keys())]
@@ -160,7 +158,7 @@ def parse(listing: Json) -> NftTable | None:
     sets = [each for each in objects.get("set", []) if _is_set(each)]
     maps = [each for each in objects.get("map", []) if _is_map(each)]
     known = {each["name"] for each in (*sets, *maps)}
-    every = {each["name"] for kind in ("set", "map") for each in objects.get(kind, [])}
+    every = {(kind, each["name"]) for kind in ("set", "map") for each in objects.get(kind, [])}
     return NftTable(
         counters=frozenset(body["name"] for body in objects.get("counter", [])),
         sources=Sources.listed(element for body in maps for element in _listed_elements(body)),
@@ -176,7 +174,7 @@ def parse(listing: Json) -> NftTable | None:
             NftChain(body["name"], _hook(body), tuple(rules.get(body["name"], ())))
             for body in objects.get("chain", [])
         ),
-        strangers=frozenset(every - known),
+        strangers=frozenset(each for each in every if each[1] not in known),
     )
 
 
