@@ -96,7 +96,7 @@ def test_systemd_accepts_the_unit(unit: str, tmp_path: Path) -> None:
     other = tmp_path / ({"vegd-bfd.service", "vegd.service"} - {unit}).pop()
     other.write_text("[Service]\nExecStart=/bin/true\n")
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--recursive-errors=yes", str(copy)],
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=yes", str(copy)],
         capture_output=True,
         text=True,
         check=False,

@@ -4,6 +4,7 @@ Both run alone, with configuration, sockets and pid files of their own in a dire
 and are asked by their own tools how they see their sessions.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -53,6 +54,12 @@ def _ask(*command: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
+@functools.cache
+def _options() -> str:
+    """The options that this version of bfdd has."""
+    return _ask(_BFDD, "--help")
+
+
 class _Daemon:
     def __init__(self, ns: str, directory: Path, *command: str) -> None:
         self._log = (directory / "output").open("wb")
@@ -92,7 +99,9 @@ class Frr(_Daemon):
             directory,
             *(_BFDD, "-f", str(configuration), "-i", str(directory / "pid")),
             *("--vty_socket", str(directory), "-z", str(directory / "zserv.api")),
-            *("--bfdctl", str(directory / "bfdd.sock"), "-P", "0", "-u", "root", "-g", "frrvty"),
+            *("-P", "0", "-u", "root", "-g", "frrvty"),
+            # FRR 10 has no such socket any more; before, two daemons must not share it.
+            *(["--bfdctl", str(directory / "bfdd.sock")] if "--bfdctl" in _options() else []),
         )
 
     def views(self) -> Mapping[str, PeerView]:
