@@ -17,6 +17,8 @@ _SLOWEST_US = 4_294_967_000
 
 _LONGEST_INTERFACE_NAME = 15
 
+MOST_BACK_OFF = 64
+
 
 class SessionKey(NamedTuple):
     """Which session: address texts in canonical form, the interface, "" for any, and the kind.
@@ -60,6 +62,9 @@ class SessionConfig:
     """The reason to give while `enabled` is False."""
     auth: AuthConfig | None = None
     """Authentication (RFC 5880 §6.7); None is none."""
+    back_off: int = 1
+    """How many times slower than configured the session may become where packets are lost (RFC
+    5880 §7, a must for multihop); 1 never."""
     dampening: Dampening | None = None
     """When repeated losses of Up hold the session down; None never."""
 
@@ -69,6 +74,8 @@ class SessionConfig:
         check_interval("required_min_rx_us", self.required_min_rx_us, zero=True)
         check_byte("detect_mult", self.detect_mult)
         check_byte("min_ttl", self.min_ttl)
+        if not _is_int(self.back_off) or not 1 <= self.back_off <= MOST_BACK_OFF:
+            raise ValueError(f"back_off: {self.back_off!r} is not from 1 to {MOST_BACK_OFF} times")
         check_type("passive", self.passive, bool, "true or false")
         check_type("enabled", self.enabled, bool, "true or false")
         check_type("disabled_diag", self.disabled_diag, Diagnostic, "a diagnostic, 0 to 8")

@@ -16,6 +16,7 @@ from bfd import timing
 from bfd.actions import NOTHING, Actions, Ended, StateChanged, Transmit
 from bfd.auth import Authentication
 from bfd.config import SessionConfig, SessionKey
+from bfd.congestion import BackOff
 from bfd.dampening import Dampening, Damper
 from bfd.evidence import SessionFacts
 from bfd.fsm import Diagnostic, Event, State, step
@@ -53,6 +54,7 @@ class Session:
         "_transmit_due_us",
         "admin_down_until_us",
         "authentication",
+        "back_off",
         "config",
         "created_us",
         "damper",
@@ -91,6 +93,7 @@ class Session:
         self.config = config
         self.local_discr = local_discr
         self._draw = draw
+        self.back_off = BackOff(config.back_off)
         self._init_variables(config)
         self.created_us = now_us
         self.losses = Losses()
@@ -211,6 +214,7 @@ class Session:
         if config.dampening != self.config.dampening:
             self.damper.release(now_us)
         self.config = config
+        self.back_off.limit(config.back_off)
         self._follow_authentication()
         self.retire_us = NEVER_US
         if not config.enabled:
@@ -366,6 +370,8 @@ class Session:
         silence_ms = max(self.detection_time_us, self._patience_us) / 1000
         self._patience_us = 0
         changed = self._step(Event.EXPIRED, now_us, f"nothing heard for {silence_ms:g} ms")
+        if changed:
+            self.back_off.slow_down()
         if self.authentication is not None and self.heard_us is not None:
             self.authentication.silence(self.heard_us, self.detection_time_us)
         # §6.8.1 and §6.8.18: in every state, and not earlier than after a detection time.
@@ -374,7 +380,19 @@ class Session:
         self.remote_demand = False
         return changed + self._settle(now_us)
 
+    def _sees_congestion_change(self) -> bool:
+        """Whether the packets of late call for slower or faster intervals (§7)."""
+        said = self.negotiation
+        if self.state is not State.UP or self.heard_us is None or said.required_min_rx_us == 0:
+            return False
+        slowest_us = max(
+            self.remote_desired_min_tx_us, said.required_min_rx_us, said.required_in_use_us
+        )
+        return self.back_off.observe(self.heard_us, self.rx_packets, slowest_us)
+
     def _transmit_periodic(self, now_us: int) -> Actions:
+        if self.config.back_off > 1 and self._sees_congestion_change():
+            return self._settle(now_us)
         actions: Actions = self._periodic
         if self.authentication is not None:
             actions = (self._transmit(self._periodic[0].wire),)
@@ -418,10 +436,14 @@ class Session:
         # §6.8.3: while not Up, at least a second. Required Min RX stays as configured in every
         # state: OVN would time out if it were larger while Down.
         desired_us = self.config.desired_min_tx_us
+        required_us = self.config.required_min_rx_us
         up = self.state is State.UP
         if not up:
             desired_us = max(desired_us, timing.SLOW_TX_US)
-        self.negotiation.announce(desired_us, self.config.required_min_rx_us, up=up)
+        else:
+            desired_us = timing.slowed_us(desired_us, self.back_off.factor)
+            required_us = timing.slowed_us(required_us, self.back_off.factor)
+        self.negotiation.announce(desired_us, required_us, up=up)
 
     def _use(self) -> None:
         use = self.negotiation

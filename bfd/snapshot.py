@@ -35,6 +35,7 @@ def config_to_json(config: SessionConfig) -> Json:
         "required_min_rx_us": config.required_min_rx_us,
         "detect_mult": config.detect_mult,
         "min_ttl": config.min_ttl,
+        "back_off": config.back_off,
         "passive": config.passive,
         "enabled": config.enabled,
         "disabled_diag": int(config.disabled_diag),
@@ -172,6 +173,8 @@ class SessionSnapshot:
     age_us: int
     """How long the session has existed."""
     transitions: int
+    back_off: int
+    """How many times slower than configured it is, because packets were lost; 1 is not at all."""
     holds: int
     """How often dampening has held it down."""
     held_us_left: int
@@ -358,6 +361,7 @@ def describe(
         remote_sees_us=session.remote_sees_us,
         age_us=now_us - session.created_us,
         transitions=session.transitions,
+        back_off=session.back_off.factor,
         holds=session.damper.holds,
         held_us_left=max(0, session.damper.held_until_us - now_us),
         heard_us_ago=None if session.heard_us is None else now_us - session.heard_us,

@@ -20,6 +20,12 @@ def transmit_interval_us(desired_min_tx_us: int, remote_min_rx_us: int) -> int:
     return max(desired_min_tx_us, remote_min_rx_us)
 
 
+def slowed_us(interval_us: int, factor: int) -> int:
+    """The interval, that many times as long, but a second if that is less: this slow is every
+    session while it is not Up."""
+    return max(interval_us, min(interval_us * factor, SLOW_TX_US))
+
+
 def detection_time_us(detect_mult: int, required_min_rx_us: int, desired_min_tx_us: int) -> int:
     """The detection time of the side that has `required_min_rx_us` (§6.8.4, asynchronous mode).
 

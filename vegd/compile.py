@@ -248,6 +248,7 @@ def _sessions(bfd: Bfd, internal: _View, facts: NodeFacts) -> tuple[SessionConfi
                 detect_mult=timers.multiplier,
                 min_ttl=timers.min_ttl,
                 passive=timers.passive,
+                back_off=timers.back_off,
                 dampening=_dampening(bfd),
             )
         )

@@ -199,6 +199,7 @@ def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFam
 def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
     gauges = {
         "state": "State of the session: 0 AdminDown, 1 Down, 2 Init, 3 Up.",
+        "back_off": "How many times slower than configured, because packets were lost.",
         "held_seconds": "How long dampening is still to hold the session down.",
         "remote_state": "State that the peer has announced, numbered alike.",
         "detection_time_seconds": "Silence after which the peer is given up, in use.",
@@ -247,6 +248,7 @@ def _values(session: SessionSnapshot) -> dict[str, float]:
         "remote_transmit_interval_seconds": session.remote_desired_min_tx_us / 1_000_000,
         "remote_receive_interval_seconds": session.remote_min_rx_us / 1_000_000,
         "remote_detect_multiplier": session.remote_detect_mult,
+        "back_off": session.back_off,
         "held_seconds": session.held_us_left / 1_000_000,
         "transitions": session.transitions,
         "holds": session.holds,

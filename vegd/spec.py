@@ -58,6 +58,7 @@ _Name = Annotated[str, Text(read_name), Hint(f"write {NAME_RULE}, in quotes if i
 _Millis = Annotated[int, Meta(ge=1, le=60_000), Hint("give 1 to 60000 (milliseconds)")]
 _Multiplier = Annotated[int, Meta(ge=1, le=255), Hint("give 1 to 255 (packets)")]
 _Ttl = Annotated[int, Meta(ge=1, le=255), Hint("give 1 to 255; 254 for a router of OVN")]
+_BackOff = Annotated[int, Meta(ge=1, le=64), Hint("give 1 to 64 (times), 1 for never")]
 _Truth = Annotated[bool, Hint("write true or false")]
 _Mtu = Annotated[int, Meta(ge=68, le=65_535), Hint("give 68 to 65535 (bytes)")]
 _EXAMPLE_GATEWAY = 'for example [192.168.0.1, "fd00::1"]'
@@ -119,7 +120,7 @@ class Policy(Struct, frozen=True, kw_only=True, rename="camel"):
     ]
 
 
-_TIMER_NAMES = {"min_tx": "minTX", "min_rx": "minRX", "min_ttl": "minTTL"}
+_TIMER_NAMES = {"min_tx": "minTX", "min_rx": "minRX", "min_ttl": "minTTL", "back_off": "backOff"}
 
 
 class Peer(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
@@ -140,6 +141,7 @@ class Peer(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     multiplier: _Multiplier | None = None
     min_ttl: _Ttl | None = None
     passive: _Truth | None = None
+    back_off: _BackOff | None = None
 
 
 class Timers(NamedTuple):
@@ -150,6 +152,7 @@ class Timers(NamedTuple):
     multiplier: int
     min_ttl: int
     passive: bool
+    back_off: int
 
 
 class Dampening(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -164,6 +167,8 @@ class Dampening(Struct, frozen=True, kw_only=True, rename="camel"):
 
 _MIN_TTL = {False: 255, True: 254}
 """On the link (RFC 5881 §5); multihop, behind one router (RFC 5883 §6)."""
+_BACK_OFF = {False: 1, True: 8}
+"""RFC 5880 §7 makes congestion control a must for multihop."""
 
 
 class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
@@ -174,6 +179,7 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     multiplier: _Multiplier = 3
     min_ttl: _Ttl | None = None
     passive: _Truth = False
+    back_off: _BackOff | None = None
     dampening: Annotated[Dampening, Hint("write {} for the defaults, or remove it")] | None = None
     peers: Annotated[
         tuple[Peer, ...],
@@ -184,12 +190,14 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     def timers_of(self, peer: Peer) -> Timers:
         """The peer's own values, else the section's, else those of its kind."""
         min_ttl = self.min_ttl if peer.min_ttl is None else peer.min_ttl
+        back_off = self.back_off if peer.back_off is None else peer.back_off
         return Timers(
             min_tx=self.min_tx if peer.min_tx is None else peer.min_tx,
             min_rx=self.min_rx if peer.min_rx is None else peer.min_rx,
             multiplier=self.multiplier if peer.multiplier is None else peer.multiplier,
             min_ttl=_MIN_TTL[peer.multihop] if min_ttl is None else min_ttl,
             passive=self.passive if peer.passive is None else peer.passive,
+            back_off=_BACK_OFF[peer.multihop] if back_off is None else back_off,
         )
 
 

@@ -24,6 +24,8 @@ KEY = SessionKey("192.0.2.1", "192.0.2.2")
         ({"detect_mult": 256}, "detect_mult"),
         ({"min_ttl": 0}, "min_ttl: 0"),
         ({"min_ttl": "254"}, "min_ttl"),
+        ({"back_off": 0}, "back_off: 0 is not from 1 to 64"),
+        ({"back_off": 1.5}, "back_off: 1.5"),
         ({"passive": 1}, "passive: 1"),
         ({"enabled": None}, "enabled"),
         ({"disabled_diag": 7}, "disabled_diag: 7"),

@@ -11,6 +11,7 @@ from bfd.dampening import Dampening
 from bfd.fsm import Diagnostic, State
 from bfd.packet import ControlPacket, Discard
 from bfd.session import Session
+from bfd.timing import slowed_us
 from tests.support.bfd import FAST, WithoutShortcut, packets
 from tests.support.bfd_reference import ReferenceSession
 
@@ -75,11 +76,11 @@ def test_B12_random_histories_agree_with_the_prose(seed: int) -> None:
 
 def outcome(session: Session) -> list[object]:
     """All that a session knows, but for its counters of the two ways."""
-    opaque = {"_steady", "_draw", "_pace", "negotiation", "losses", "damper"}
+    opaque = {"_steady", "_draw", "_pace", "negotiation", "losses", "damper", "back_off"}
     slots = [s for s in Session.__slots__ if s not in opaque]
     negotiation = [getattr(session.negotiation, s) for s in session.negotiation.__slots__]
     refused = session.losses.refused(session.heard_us)
-    damper = (session.damper.held_until_us, session.damper.holds)
+    damper = (session.damper.held_until_us, session.damper.holds, session.back_off.factor)
     return [getattr(session, s) for s in slots] + [*negotiation, refused, damper]
 
 
@@ -90,6 +91,7 @@ def random_config(rng: random.Random) -> SessionConfig:
         required_min_rx_us=rng.choice([0, 10_000, 100_000, 900_000]),
         detect_mult=rng.choice([1, 3, 9]),
         passive=rng.random() < 0.2,
+        back_off=rng.choice([1, 4]),
         dampening=rng.choice([None, Dampening(2, 60_000_000, 1_000_000, 9_000_000)]),
         enabled=rng.random() < 0.8,
     )
@@ -144,7 +146,11 @@ def test_D8_no_history_makes_an_illegal_packet(seed: int) -> None:
             assert sent.your_discr == session.remote_discr
             assert sent.state not in {State.INIT, State.UP} or sent.your_discr
             assert sent.state is State.UP or sent.desired_min_tx_us >= 1_000_000
-            assert sent.required_min_rx_us == session.config.required_min_rx_us
+            configured_us = session.config.required_min_rx_us
+            assert sent.required_min_rx_us in {
+                configured_us,
+                slowed_us(configured_us, session.back_off.factor),
+            }
             assert not sent.demand
         for change in actions:
             if isinstance(change, StateChanged):

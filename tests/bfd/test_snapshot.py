@@ -96,7 +96,7 @@ def test_an_engine_snapshot_survives_json() -> None:
     [
         FAST,
         replace(FAST, passive=True, enabled=False, disabled_diag=Diagnostic.PATH_DOWN, min_ttl=254),
-        replace(FAST, key=KEY._replace(multihop=True)),
+        replace(FAST, key=KEY._replace(multihop=True), back_off=8),
         replace(FAST, dampening=Dampening(3, 60_000_000, 10_000_000, 300_000_000)),
         replace(FAST, key=KEY._replace(interface="eth0")),
     ],

@@ -201,7 +201,7 @@ class Link:
         key = session.key
 
         def deliver() -> None:
-            meta = RxMeta(key.peer, key.local, 255, 2, self.now_us)
+            meta = RxMeta(key.peer, key.local, 255, 2, self.now_us, key.multihop)
             effect = receiver.engine.receive(wire, meta, self.now_us)
             if effect is not None:
                 self._perform(receiver, effect)
@@ -215,7 +215,8 @@ class Link:
             assert packet.desired_min_tx_us >= 1_000_000
         if packet.state in {State.INIT, State.UP}:
             assert packet.your_discr != 0
-        assert packet.required_min_rx_us == session.config.required_min_rx_us
+        if session.config.back_off == 1:
+            assert packet.required_min_rx_us == session.config.required_min_rx_us
         # Periodic packets, which repeat the last contents, keep their distance (D13).
         if packet.final:
             return

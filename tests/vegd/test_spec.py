@@ -28,8 +28,8 @@ def test_a_sound_document_has_no_faults_and_its_values_are_parsed() -> None:
     assert spec.policies[0].ip_blocks[0] == IPv4Network("192.168.0.0/24")
     assert spec.policies[0].snat is True
     assert spec.bfd is not None
-    assert spec.bfd.timers_of(spec.bfd.peers[0]) == (100, 200, 3, 254, False)
-    assert spec.bfd.timers_of(spec.bfd.peers[1]) == (100, 200, 3, 255, False)
+    assert spec.bfd.timers_of(spec.bfd.peers[0]) == (100, 200, 3, 254, False, 1)
+    assert spec.bfd.timers_of(spec.bfd.peers[1]) == (100, 200, 3, 255, False, 1)
 
 
 def test_what_is_left_out_has_its_default() -> None:

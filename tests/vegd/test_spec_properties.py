@@ -173,6 +173,7 @@ _TIMERS = st.fixed_dictionaries(
         "multiplier": st.integers(1, 255),
         "minTTL": st.integers(1, 255),
         "passive": st.booleans(),
+        "backOff": st.integers(1, 64),
     },
 )
 _KINDS = st.sampled_from([{}, {"multihop": True}, {"interface": "eth0"}])
@@ -199,12 +200,14 @@ def test_every_sound_configuration_of_bfd_is_one_that_the_engine_takes(
     assert isinstance(intent, Intent)
     for session, timers in zip(intent.sessions, own, strict=True):
         effective = {"minTX": 1000, "minRX": 1000, "multiplier": 3, "passive": False}
+        effective["backOff"] = 8 if "multihop" in timers else 1
         effective["minTTL"] = 254 if "multihop" in timers else 255
         effective |= section | timers
         assert session.desired_min_tx_us == effective["minTX"] * 1000
         assert session.required_min_rx_us == effective["minRX"] * 1000
         assert session.detect_mult == effective["multiplier"]
         assert session.min_ttl == effective["minTTL"]
+        assert session.back_off == effective["backOff"]
         assert session.passive is effective["passive"]
         assert session.key.multihop is ("multihop" in timers)
         assert session.key.interface == timers.get("interface", "")

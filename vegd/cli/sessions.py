@@ -140,6 +140,8 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
     for error, count in sorted(each.send_errors.items()):
         yield "not sent", f"{count} ({error})"
     yield "changes", str(each.transitions)
+    if each.back_off > 1:
+        yield "slowed down", f"{each.back_off} times, because packets were lost"
     if each.holds or each.held_us_left:
         left = f", {each.held_us_left / 1_000_000:.0f} s to go" if each.held_us_left else ""
         yield "held down", f"{each.holds} times{left}"
