@@ -9,6 +9,7 @@ transport are handed in.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +19,7 @@ from bfd.actions import Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
 from bfd.engine import Effect, Engine
 from bfd.fsm import State
+from bfd.keys import KeyFiles
 from bfd.override import Override
 from bfd.packet import RxMeta
 from bfd.recorder import Recorder
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 Watcher = Callable[[Session], None]
 
+_KEYS_EVERY_S = 1.0
 _SLICE = 4
 """Sessions configured before the loop gets its turn: about a tenth of a millisecond."""
 
@@ -139,11 +142,19 @@ class Driver(Generic[R]):
         self._forming: set[Session] = set()
         """Sessions in Init: an Up of their peers is no repetition and cannot wait."""
         self._commit_lock = asyncio.Lock()
+        self._wanted: Collection[SessionConfig] | None = None
+        self._key_files = KeyFiles()
+        self._has_keys = asyncio.Event()
 
     @property
     def receivers(self) -> Sequence[R]:
         """The receiving sockets."""
         return self._transport.receivers
+
+    @property
+    def key_faults(self) -> tuple[str, ...]:
+        """Which key files cannot be used, so that their sessions keep the keys of before."""
+        return self._key_files.faults
 
     # Life -----------------------------------------------------------------------------------
 
@@ -169,20 +180,60 @@ class Driver(Generic[R]):
         the transport raises when it cannot open a port that they need; then nothing has changed.
         """
         async with self._commit_lock:
-            self._listen(multihop=any(config.key.multihop for config in wanted))
-            change = self.engine.changes(wanted)
-            for first in range(0, len(change.remove), _SLICE):
-                self._refuse_when_draining()
-                for key in change.remove[first : first + _SLICE]:
-                    self._finish(self.engine.remove(key, self._clock(), "removed from the set"))
-                await asyncio.sleep(0)
-            for first in range(0, len(change.put), _SLICE):
-                self._refuse_when_draining()
-                for config in change.put[first : first + _SLICE]:
-                    self._finish(self.engine.put(config, self._clock()))
-                await asyncio.sleep(0)
+            counts = await self._commit(await self._with_secrets(wanted), generation)
+            self._wanted = wanted
+            self._note_keys()
+        return counts
+
+    async def follow_key_files(self) -> None:
+        """Take the keys of files that have changed; runs on until the engine drains."""
+        self._note_keys()
+        while not self.engine.draining:
+            await self._has_keys.wait()
+            await asyncio.sleep(_KEYS_EVERY_S)
+            if await asyncio.to_thread(self._key_files.have_changed, self._described()):
+                with contextlib.suppress(Draining):
+                    await self._take_keys()
+
+    async def _take_keys(self) -> None:
+        async with self._commit_lock:
+            loaded = await self._with_secrets(self._described())
+            put, _ = await self._commit(loaded, self.engine.generation)
+            if put:
+                log.info("key files have changed: %d sessions have new keys", put)
+
+    async def _with_secrets(self, wanted: Collection[SessionConfig]) -> Collection[SessionConfig]:
+        if not any(config.auth for config in wanted) and not self.key_faults:
+            return wanted
+        in_force = {config.key: config for config in self.engine.committed()}
+        return await asyncio.to_thread(self._key_files.load, wanted, in_force)
+
+    def _described(self) -> Collection[SessionConfig]:
+        """The set as it should be, including what waits for its keys."""
+        return self.engine.committed() if self._wanted is None else self._wanted
+
+    def _note_keys(self) -> None:
+        """An engine without keys does not wake up for them."""
+        if any(config.auth for config in self._described()):
+            self._has_keys.set()
+        else:
+            self._has_keys.clear()
+
+    async def _commit(self, wanted: Collection[SessionConfig], generation: int) -> tuple[int, int]:
+        self._listen(multihop=any(config.key.multihop for config in wanted))
+        change = self.engine.changes(wanted)
+        for first in range(0, len(change.remove), _SLICE):
             self._refuse_when_draining()
-            self.engine.generation = generation
+            for key in change.remove[first : first + _SLICE]:
+                self._finish(self.engine.remove(key, self._clock(), "removed from the set"))
+            await asyncio.sleep(0)
+        for first in range(0, len(change.put), _SLICE):
+            self._refuse_when_draining()
+            for config in change.put[first : first + _SLICE]:
+                self._finish(self.engine.put(config, self._clock()))
+            await asyncio.sleep(0)
+        self._refuse_when_draining()
+        self.engine.generation = generation
         return len(change.put), len(change.remove)
 
     def _listen(self, *, multihop: bool) -> None:

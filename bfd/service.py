@@ -100,9 +100,13 @@ async def serve(runtime_dir: Path, key_file: Path, hold_s: float) -> None:
             views.memory,
         )
         async with asyncio.TaskGroup() as tasks:
-            hold = tasks.create_task(control.keep_hold_time())
+            background = [
+                tasks.create_task(control.keep_hold_time()),
+                tasks.create_task(driver.follow_key_files()),
+            ]
             await ended.wait()
-            hold.cancel()
+            for task in background:
+                task.cancel()
     except (ControlSocketError, TransportError) as exc:
         raise StartError(str(exc)) from exc
     finally:

@@ -278,6 +278,9 @@ class EngineSnapshot:
     log_lines_lost: int
     idle_overrides: int
     """Overrides for sessions that are not in the set."""
+    key_faults: tuple[str, ...]
+    """Key files that cannot be used, in sentences: the sessions named go on with the keys of
+    before, or wait if they had none."""
     scheduling: str
     draining: bool
 
@@ -294,6 +297,7 @@ class EngineSnapshot:
             **{name: getattr(self, name) for name in _HEAD},
             "overflows": dict(self.overflows),
             "vitals": self.vitals._asdict(),
+            "key_faults": list(self.key_faults),
         }
 
     @classmethod
@@ -307,6 +311,7 @@ class EngineSnapshot:
             detection_lateness=Histogram.from_json(document["detection_lateness"]),
             overflows=dict(document["overflows"]),
             vitals=Vitals(**document["vitals"]),
+            key_faults=tuple(document["key_faults"]),
         )
 
 
@@ -321,6 +326,7 @@ _HEAD = tuple(
         "detection_lateness",
         "overflows",
         "vitals",
+        "key_faults",
     }
 )
 

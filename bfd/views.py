@@ -37,6 +37,10 @@ class Shown(Protocol):
     def receivers(self) -> Sequence[Socket]:
         """The receiving sockets."""
 
+    @property
+    def key_faults(self) -> tuple[str, ...]:
+        """Which key files cannot be used."""
+
 
 class ProcessViews:
     """Snapshots of the engine. `clock` is its clock in microseconds."""
@@ -77,6 +81,7 @@ class ProcessViews:
             memory=self.memory,
             log_lines_lost=_log_lines_lost(),
             idle_overrides=len(engine.overrides.keys() - in_set),
+            key_faults=self._shown.key_faults,
             scheduling=str(self._scheduling),
             draining=engine.draining,
         )

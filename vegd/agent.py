@@ -145,7 +145,9 @@ class Agent:
             return ("the BFD engine does not answer",)
         if self.sessions.refusal:
             return (f"the BFD engine refuses the sessions: {self.sessions.refusal}",)
-        return () if self.sessions.in_step else ("the BFD engine was not yet given its sessions",)
+        if not self.sessions.in_step:
+            return ("the BFD engine was not yet given its sessions",)
+        return engine.key_faults if self.sessions.wait_for_keys else ()
 
     def _converged(self, _: Convergence) -> None:
         self._tell_engine()

@@ -11,12 +11,13 @@ is a note: half a gateway is better than none, as long as somebody is told.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bfd.auth import AuthConfig, AuthKey, Transition
 from bfd.dampening import Dampening
 from bfd.session import SessionConfig, SessionKey
 from dataplane import model
 from vegd.facts import NodeFacts
 from vegd.side_checks import family, is_link_local, names_its_subnet, subnets
-from vegd.spec import Bfd, ExternalSide, GatewaySpec, Peer, Side
+from vegd.spec import Auth, Bfd, ExternalSide, GatewaySpec, Peer, Side
 from vegd.texts import Address, InterfaceAddress
 
 _FAMILIES = (4, 6)
@@ -250,6 +251,7 @@ def _sessions(bfd: Bfd, internal: _View, facts: NodeFacts) -> tuple[SessionConfi
                 passive=timers.passive,
                 back_off=timers.back_off,
                 dampening=_dampening(bfd),
+                auth=_auth(bfd.auth_of(peer)),
             )
         )
     return tuple(sessions)
@@ -264,6 +266,16 @@ def _dampening(bfd: Bfd) -> Dampening | None:
         within_us=policy.within * 1_000_000,
         hold_us=policy.hold_for * 1_000_000,
         longest_hold_us=policy.hold_at_most * 1_000_000,
+    )
+
+
+def _auth(auth: Auth | None) -> AuthConfig | None:
+    if auth is None:
+        return None
+    return AuthConfig(
+        keys=tuple(AuthKey(key.id, key.kind, key.file) for key in auth.keys),
+        send=auth.keys[0].id if auth.send is None else auth.send,
+        transition=None if auth.transition is None else Transition(auth.transition),
     )
 
 

@@ -182,6 +182,11 @@ def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
     for reason, count in sorted(engine.discards.items()):
         unclaimed.add_metric([reason], count)
     yield unclaimed
+    yield _gauge(
+        "vegd_bfd_key_faults",
+        "Key files that cannot be used, so that their sessions keep the keys of before.",
+        len(engine.key_faults),
+    )
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:

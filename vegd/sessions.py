@@ -38,6 +38,19 @@ class Sessions:
         """Whether the engine is there and holds what is wanted."""
         return self.snapshot is not None and self._given == self._wanted
 
+    @property
+    def key_faults(self) -> tuple[str, ...]:
+        """Key files that the engine cannot use; the sessions go on with the keys of before."""
+        return self.snapshot.key_faults if self.snapshot else ()
+
+    @property
+    def wait_for_keys(self) -> bool:
+        """Whether sessions that are wanted are not there, because they never had keys."""
+        if not self.key_faults or self.snapshot is None or self._wanted is None:
+            return False
+        there = {each.key for each in self.snapshot.sessions}
+        return any(config.key not in there for config in self._wanted[0])
+
     def want(self, sessions: tuple[SessionConfig, ...], generation: int) -> None:
         """This set, and no other session, from now on."""
         self._wanted = (sessions, generation)

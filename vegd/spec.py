@@ -13,6 +13,7 @@ from typing import Annotated, BinaryIO, Literal, NamedTuple
 
 from msgspec import Meta, Struct, field
 
+from bfd.auth import AuthType
 from vegd import spec_checks
 from vegd.document import Hint, Text, decode
 from vegd.faults import Fault, SpecError
@@ -23,6 +24,7 @@ from vegd.texts import (
     Listen,
     Network,
     read_address,
+    read_file_name,
     read_interface_address,
     read_interface_name,
     read_listen,
@@ -32,6 +34,8 @@ from vegd.texts import (
 from vegd.yamltext import parse_yaml
 
 __all__ = [
+    "Auth",
+    "AuthKey",
     "Bfd",
     "Dampening",
     "Drain",
@@ -123,6 +127,47 @@ class Policy(Struct, frozen=True, kw_only=True, rename="camel"):
 _TIMER_NAMES = {"min_tx": "minTX", "min_rx": "minRX", "min_ttl": "minTTL", "back_off": "backOff"}
 
 
+class AuthKey(Struct, frozen=True, kw_only=True):
+    """One key of BFD authentication; the engine reads it from the file."""
+
+    id: Annotated[int, Meta(ge=0, le=255), Hint("give 0 to 255, the same id at both ends")]
+    type: Annotated[
+        Literal[
+            "simple-password",
+            "keyed-md5",
+            "meticulous-keyed-md5",
+            "keyed-sha1",
+            "meticulous-keyed-sha1",
+        ],
+        Hint(
+            "write what the peer has: meticulous-keyed-sha1, keyed-sha1, meticulous-keyed-md5, "
+            "keyed-md5 or simple-password"
+        ),
+    ]
+    file: Annotated[
+        str, Text(read_file_name), Hint("name the file with the key, as /etc/vegd/keys/bfd-1")
+    ]
+
+    @property
+    def kind(self) -> AuthType:
+        """The type as the engine names it."""
+        return AuthType[self.type.upper().replace("-", "_")]
+
+
+class Auth(Struct, frozen=True, kw_only=True):
+    """BFD authentication; without keys there is none. `send` None: with the first key."""
+
+    keys: Annotated[
+        tuple[AuthKey, ...], Hint("list the keys, each as {id: NUMBER, type: TYPE, file: PATH}")
+    ]
+    send: Annotated[int, Meta(ge=0, le=255), Hint("give the id of the key to send with")] | None = (
+        None
+    )
+    transition: (
+        Annotated[Literal["enabling", "disabling"], Hint("write enabling or disabling")] | None
+    ) = None
+
+
 class Peer(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     """One BFD peer; what is None is as in the section. `local` None: the first internal address of
     the family, or with `interface` the first of that interface that fits."""
@@ -142,6 +187,7 @@ class Peer(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     min_ttl: _Ttl | None = None
     passive: _Truth | None = None
     back_off: _BackOff | None = None
+    auth: Annotated[Auth, Hint("write keys: and the keys below it")] | None = None
 
 
 class Timers(NamedTuple):
@@ -181,6 +227,7 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     passive: _Truth = False
     back_off: _BackOff | None = None
     dampening: Annotated[Dampening, Hint("write {} for the defaults, or remove it")] | None = None
+    auth: Annotated[Auth, Hint("write keys: and the keys below it")] | None = None
     peers: Annotated[
         tuple[Peer, ...],
         Meta(min_length=1),
@@ -199,6 +246,11 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
             passive=self.passive if peer.passive is None else peer.passive,
             back_off=_BACK_OFF[peer.multihop] if back_off is None else back_off,
         )
+
+    def auth_of(self, peer: Peer) -> Auth | None:
+        """The peer's own keys, else the section's; None for none."""
+        auth = self.auth if peer.auth is None else peer.auth
+        return auth if auth is not None and auth.keys else None
 
 
 _DrainTime = Annotated[int, Meta(ge=0, le=3600), Hint("give 0 to 3600 (seconds)")]

@@ -9,6 +9,7 @@ defined treatment, a detection time of minutes detects nothing.
 
 from typing import TYPE_CHECKING
 
+from vegd.auth_checks import check_auth, transition_warnings
 from vegd.faults import Fault, Path, path_text
 from vegd.side_checks import (
     SIDES,
@@ -42,6 +43,7 @@ def check(draft: "Draft[GatewaySpec]") -> None:
         _check_detection(draft, bfd)
         _check_peers(draft, bfd)
         _check_dampening(draft, bfd)
+        check_auth(draft, bfd)
     _check_drain(draft)
 
 
@@ -79,6 +81,7 @@ def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
         problem = f"is less than the {detection_ms / 1000:g} s in which a peer notices silence"
         remedy = f"give {-(-detection_ms // 1000)} or more, or make BFD faster"
         found.append(Fault("drain.forwardFor", str(forward_for), problem, remedy))
+    found += transition_warnings(spec.bfd)
     return tuple(found)
 
 

@@ -99,6 +99,9 @@ def fold(
     """The status. `engine_reasons` say why the engine is not in step, empty if it is."""
     faults = tuple(str(fault) for fault in snapshot.faults)
     reasons = convergence.reasons + engine_reasons
+    if engine is not None:
+        # Sessions that go on with the keys of before are no reason not to be ready.
+        reasons += tuple(fault for fault in engine.key_faults if fault not in reasons)
     if faults:
         reasons += ("the configuration file has faults; the last good version is in force",)
     return GatewayStatus(

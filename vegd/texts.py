@@ -33,6 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 _LISTEN_REMEDY = "write HOST:PORT, :PORT or [IPV6]:PORT, for example 127.0.0.1:10669"
 _LONGEST_INTERFACE_NAME = 15
+_LONGEST_PATH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,16 @@ def read_interface_name(text: str) -> str | Refusal:
     # '%' makes the kernel choose a number, '*' makes nftables match many interfaces.
     is_bad = is_bad or any(c.isspace() or not c.isprintable() or c in '/:%*"\\' for c in text)
     return Refusal("is not an interface name", INTERFACE_RULE) if is_bad else text
+
+
+def read_file_name(text: str) -> str | Refusal:
+    """A file for another process, which has a working directory of its own."""
+    if text.startswith("/") and len(text) <= _LONGEST_PATH and text.isprintable():
+        return text
+    problem = "is not an absolute path"
+    if len(text) > _LONGEST_PATH:
+        problem = f"is longer than {_LONGEST_PATH} characters"
+    return Refusal(problem, "write the whole path, as /etc/vegd/keys/bfd-1")
 
 
 def read_listen(text: str) -> Listen | Refusal:

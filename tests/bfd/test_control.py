@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 
+from bfd.auth import AuthConfig, AuthKey, AuthType
 from bfd.client import Client, ControlError, Event, Joined, Lost
 from bfd.config import SessionConfig, SessionKey
 from bfd.control import ControlServer, ControlSocketError
@@ -274,6 +275,87 @@ async def test_too_many_connections_are_refused_in_words(engine: Engines) -> Non
     async with asyncio.timeout(5):
         while not await another():
             await asyncio.sleep(0.01)
+
+
+async def faults(client: Client) -> tuple[str, ...]:
+    return (await client.snapshot()).key_faults
+
+
+async def test_G6_keys_are_read_by_the_engine_and_never_travel(
+    engine: Engines, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"open sesame")
+    path.chmod(0o600)
+    key = AuthKey(1, AuthType.KEYED_MD5, str(path))
+    async with Client(engine.path) as client:
+        await client.configure([config(1, auth=AuthConfig((key,), 1)), config(2)], 1)
+        (kept, _) = (await client.snapshot()).sessions
+    assert kept.config.auth == AuthConfig((key,), 1)
+    assert kept.auth_in_use
+    (session, _) = engine.engine.sessions()
+    assert session.config.auth is not None
+    assert session.config.auth.sending.secret == b"open sesame"
+    raw = await Raw.open(engine.path)
+    for request in ("snapshot", "page", "watch"):
+        answer = await raw.ask({"op": request, "from": 0})
+        assert answer["ok"]
+        assert "sesame" not in json.dumps(answer)
+    assert "sesame" not in json.dumps(await raw.answer())
+    raw.close()
+
+
+async def test_a_key_file_that_cannot_be_used_leaves_the_old_keys_in_force(
+    engine: Engines, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"one")
+    path.chmod(0o600)
+    old = AuthConfig((AuthKey(1, AuthType.KEYED_MD5, str(path)),), 1)
+    new = AuthConfig((AuthKey(2, AuthType.KEYED_MD5, str(tmp_path / "absent")),), 2)
+    async with Client(engine.path) as client:
+        await client.configure([config(1, auth=old), config(2, auth=new)], 1)
+        assert [s.key for s in (await client.snapshot()).sessions] == [config(1).key]
+        await client.configure([config(1, auth=new, detect_mult=9), config(2)], 2)
+        snapshot = await client.snapshot()
+        assert [s.config for s in snapshot.sessions] == [config(1, auth=old), config(2)]
+        (fault,) = snapshot.key_faults
+        assert "auth.keys[0].file: " in fault
+        await client.configure([config(1, auth=old), config(2)], 3)
+        assert await faults(client) == ()
+
+
+async def test_a_key_file_that_changes_is_taken_without_being_told(
+    engine: Engines, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    auth = AuthConfig((AuthKey(1, AuthType.KEYED_MD5, str(path)),), 1)
+    following = asyncio.create_task(engine.driver.follow_key_files())
+    async with Client(engine.path) as client:
+        await client.configure([config(1, auth=auth)], 7)
+        assert engine.engine.sessions() == ()
+        for secret in (b"one", b"two"):
+            fresh = tmp_path / "fresh"
+            fresh.write_bytes(secret)
+            fresh.chmod(0o600)
+            fresh.rename(path)
+
+            def secrets() -> list[bytes]:
+                auths = [session.config.auth for session in engine.engine.sessions()]
+                return [auth.sending.secret for auth in auths if auth]
+
+            await until(lambda secret=secret: secrets() == [secret])  # type: ignore[misc]
+        path.unlink()
+        await until(lambda: engine.driver.key_faults != ())
+        assert secrets() == [b"two"]
+        # A session that leaves the set while its key is missing does not come back with it.
+        await client.configure([], 8)
+        path.write_bytes(b"three")
+        path.chmod(0o600)
+        assert (await client.snapshot()).generation == 8
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    assert engine.engine.sessions() == ()
 
 
 async def test_drain_answers_when_admin_down_was_sent(engine: Engines) -> None:

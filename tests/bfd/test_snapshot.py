@@ -85,6 +85,7 @@ def test_an_engine_snapshot_survives_json() -> None:
         memory="locked",
         log_lines_lost=0,
         idle_overrides=0,
+        key_faults=("session a -> b: auth.keys[0].file: ...",),
         scheduling="nice -20",
         draining=False,
     )

@@ -9,6 +9,8 @@ from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 from vegd.spec import (
+    Auth,
+    AuthKey,
     Bfd,
     Dampening,
     Drain,
@@ -33,6 +35,8 @@ _SECTIONS: dict[str, type[Struct]] = {
     "bfd": Bfd,
     "bfd.dampening": Dampening,
     "bfd.peers[]": Peer,
+    "bfd.auth": Auth,
+    "bfd.auth.keys[]": AuthKey,
     "drain": Drain,
     "metrics": Metrics,
 }

@@ -48,7 +48,7 @@ def _print(file: Path, spec: "GatewaySpec | None", faults: "tuple[Fault, ...]") 
         typer.echo(f"{file}: {fault}", err=True)
     if spec is None:
         return
-    for warning in spec.warnings():
+    for warning in _warnings(spec):
         typer.echo(f"{file}: warning: {warning}", err=True)
     typer.echo(f"{file}: valid ({_summary(spec)})")
 
@@ -61,8 +61,15 @@ def _document(
         "valid": spec is not None,
         "summary": _summary(spec) if spec else None,
         "faults": [fault.to_json() for fault in faults],
-        "warnings": [warning.to_json() for warning in spec.warnings()] if spec else [],
+        "warnings": [warning.to_json() for warning in _warnings(spec)] if spec else [],
     }
+
+
+def _warnings(spec: "GatewaySpec") -> "tuple[Fault, ...]":
+    from vegd.auth_checks import file_warnings  # noqa: PLC0415 - as above
+
+    # The configuration may be meant for another machine, so its files are no faults.
+    return (*spec.warnings(), *file_warnings(spec))
 
 
 def _summary(spec: "GatewaySpec") -> str:

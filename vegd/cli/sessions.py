@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from bfd.auth import AuthConfig
 from bfd.client import Client, ControlError
 from bfd.config import SessionKey
 from bfd.fsm import State
@@ -126,6 +127,7 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
     role = "passive" if config.passive else "active"
     enabled = "enabled" if config.enabled else "disabled"
     yield "configured", f"{timers}, TTL from {config.min_ttl}, {role}, {enabled}"
+    yield "authentication", _authentication(config.auth, in_use=each.auth_in_use)
     yield (
         "peer announces",
         _timers(each.remote_desired_min_tx_us, each.remote_min_rx_us, each.remote_detect_mult),
@@ -145,6 +147,16 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
     if each.holds or each.held_us_left:
         left = f", {each.held_us_left / 1_000_000:.0f} s to go" if each.held_us_left else ""
         yield "held down", f"{each.holds} times{left}"
+
+
+def _authentication(auth: AuthConfig | None, *, in_use: bool) -> str:
+    if auth is None:
+        return "none"
+    keys = ", ".join(f"key {key.key_id} {key.type.label} ({key.file})" for key in auth.keys)
+    text = f"sent with key {auth.send}, accepted: {keys}"
+    if auth.transition is None:
+        return text
+    return f"{text}; {auth.transition}, at present {'in use' if in_use else 'not in use'}"
 
 
 def _change(change: StateChange) -> str:
