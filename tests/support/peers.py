@@ -35,6 +35,9 @@ class Peer(Protocol):
     def views(self) -> Mapping[str, PeerView]:
         """The sessions as the peer sees them; empty while it does not answer."""
 
+    def set_timers(self, ms: int) -> None:
+        """Change both intervals while it runs."""
+
     def close(self) -> None:
         """Kill it."""
 
@@ -78,17 +81,21 @@ class Frr(_Daemon):
     """bfdd with sessions from pairs of (its address, our address)."""
 
     def __init__(
-        self, ns: str, directory: Path, pairs: Mapping[str, str], ms: int, *, passive: bool
+        self,
+        ns: str,
+        directory: Path,
+        pairs: Mapping[str, str],
+        ms: int,
+        *,
+        passive: bool,
+        multihop: bool,
     ) -> None:
+        kind = " multihop" if multihop else ""
+        self._peers = [f"peer {other}{kind} local-address {own}" for own, other in pairs.items()]
         lines = ["bfd"]
-        for own, other in pairs.items():
-            lines += [
-                f" peer {other} local-address {own}",
-                f"  receive-interval {ms}",
-                f"  transmit-interval {ms}",
-                *(["  passive-mode"] if passive else []),
-                " !",
-            ]
+        for peer in self._peers:
+            lines += [f" {peer}", f"  receive-interval {ms}", f"  transmit-interval {ms}"]
+            lines += [*(["  passive-mode"] if passive else []), " !"]
         configuration = directory / "bfdd.conf"
         configuration.write_text("\n".join([*lines, "!", ""]))
         self._directory = directory
@@ -104,11 +111,26 @@ class Frr(_Daemon):
             *(["--bfdctl", str(directory / "bfdd.sock")] if "--bfdctl" in _options() else []),
         )
 
+    def set_timers(self, ms: int) -> None:
+        """On each peer, receive first."""
+        self._configure(f"receive-interval {ms}", f"transmit-interval {ms}")
+
+    def shut_down(self, *, down: bool) -> None:
+        """Take every session administratively down, or let it run again."""
+        self._configure("shutdown" if down else "no shutdown")
+
+    def _configure(self, *lines: str) -> None:
+        for peer in self._peers:
+            commands = ["configure terminal", "bfd", peer, *lines]
+            self._vtysh(*commands)
+
+    def _vtysh(self, *commands: str) -> str:
+        options = [word for command in commands for word in ("-c", command)]
+        return _ask("vtysh", "--vty_socket", str(self._directory), "-d", "bfdd", *options)
+
     def views(self) -> Mapping[str, PeerView]:
         """From ``show bfd peers json``."""
-        text = _ask(
-            "vtysh", "--vty_socket", str(self._directory), "-d", "bfdd", "-c", "show bfd peers json"
-        )
+        text = self._vtysh("show bfd peers json")
         return {
             x["peer"]: PeerView(x["status"], x["remote-diagnostic"] == "administratively down")
             for x in json.loads(text or "[]")
@@ -119,22 +141,43 @@ class Bird(_Daemon):
     """bird with sessions from pairs of (its address, our address)."""
 
     def __init__(
-        self, ns: str, directory: Path, pairs: Mapping[str, str], ms: int, *, passive: bool
+        self,
+        ns: str,
+        directory: Path,
+        pairs: Mapping[str, str],
+        ms: int,
+        *,
+        passive: bool,
+        multihop: bool,
     ) -> None:
-        neighbors = "\n".join(f"  neighbor {o} local {own};" for own, o in pairs.items())
-        configuration = directory / "bird.conf"
-        configuration.write_text(
-            "router id 192.0.2.99;\nprotocol device { }\nprotocol bfd {\n"
-            f'  interface "*" {{ interval {ms} ms; multiplier 3;'
-            f" passive {'yes' if passive else 'no'}; }};\n{neighbors}\n}}\n"
-        )
+        self._pairs = pairs
+        self._passive = passive
+        self._multihop = multihop
+        self._configuration = directory / "bird.conf"
         self._socket = directory / "bird.ctl"
+        self._write(ms)
         super().__init__(
             ns,
             directory,
-            *("bird", "-f", "-c", str(configuration), "-s", str(self._socket)),
+            *("bird", "-f", "-c", str(self._configuration), "-s", str(self._socket)),
             *("-P", str(directory / "bird.pid")),
         )
+
+    def _write(self, ms: int) -> None:
+        kind = " multihop yes" if self._multihop else ""
+        where = "multihop" if self._multihop else 'interface "*"'
+        sessions = "\n".join(f"  neighbor {o} local {own}{kind};" for own, o in self._pairs.items())
+        self._configuration.write_text(
+            "router id 192.0.2.99;\nprotocol device { }\nprotocol bfd {\n"
+            f"  {where}"
+            f" {{ interval {ms} ms; multiplier 3;"
+            f" passive {'yes' if self._passive else 'no'}; }};\n{sessions}\n}}\n"
+        )
+
+    def set_timers(self, ms: int) -> None:
+        """By a new configuration file."""
+        self._write(ms)
+        _ask("birdc", "-s", str(self._socket), "configure")
 
     def views(self) -> Mapping[str, PeerView]:
         """From ``show bfd sessions``; BIRD does not show diagnostics."""
@@ -147,8 +190,16 @@ class Bird(_Daemon):
 
 
 def start_peer(
-    kind: str, ns: str, directory: Path, pairs: Mapping[str, str], ms: int, *, passive: bool = False
+    kind: str,
+    ns: str,
+    directory: Path,
+    pairs: Mapping[str, str],
+    ms: int,
+    *,
+    passive: bool = False,
+    multihop: bool = False,
 ) -> Peer:
     """Start a peer of a kind; its `views` fill as it comes up."""
-    directory.mkdir()
-    return {"frr": Frr, "bird": Bird}[kind](ns, directory, pairs, ms, passive=passive)
+    directory.mkdir(exist_ok=True)
+    make = {"frr": Frr, "bird": Bird}[kind]
+    return make(ns, directory, pairs, ms, passive=passive, multihop=multihop)
