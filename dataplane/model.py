@@ -66,6 +66,14 @@ class AddressRange:
     def __len__(self) -> int:
         return int(self.last) - int(self.first) + 1
 
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def overlaps(self, network: IPNetwork) -> bool:
+        """Whether any of the addresses is in the network."""
+        same = network.version == self.first.version
+        return same and self.first <= network[-1] and network[0] <= self.last  # type: ignore[operator]
+
     def __iter__(self) -> Iterator[IPAddress]:
         kind = type(self.first)
         return (kind(number) for number in range(int(self.first), int(self.last) + 1))
@@ -97,7 +105,7 @@ class Policy:
     snat: bool
     sources: tuple[IPNetwork, ...]
     destinations: tuple[IPNetwork, ...] = ()
-    """Where it holds; without any of a family, everywhere in that family."""
+    """Where it holds; without any, everywhere."""
     excluded_destinations: tuple[IPNetwork, ...] = ()
     """Where it does not hold nevertheless."""
     translation: Translation | None = None

@@ -44,7 +44,7 @@ from dataplane.model import (
 )
 from dataplane.ownership import map_name
 from dataplane.protection import DROPPED_INPUT, input_chain
-from dataplane.sources import Sources
+from dataplane.sources import IPNetwork, Sources
 from dataplane.translation import translation_chain, translation_chains
 
 RAW = -300
@@ -102,20 +102,20 @@ def _policy_chain(
     intent: GatewayIntent, translations: dict[Translation, int], policy: Policy, version: int
 ) -> NftChain:
     inside = meta("iifname", intent.internal.interface)
+    outside = meta("iifname", intent.external.interface)
+    if policy.destinations and not _of(version, policy.destinations):
+        return NftChain(_chain_of(policy.name, version), None, (rule(_RETURN),))
     rules: list[NftRule] = []
     for name, operator, networks in (
         ("to", "!=", policy.destinations),
         ("except", "==", policy.excluded_destinations),
     ):
-        if any(each.version == version for each in networks):
-            leaves_out = f"@{name}{version}-{policy.name}"
+        if _of(version, networks):
+            # The other end is the destination of what goes out, and the source of what comes back.
+            listed = f"@{name}{version}-{policy.name}"
             rules += [
-                rule(inside, match(operator, address(version, "daddr"), leaves_out), _RETURN),
-                rule(
-                    meta("iifname", intent.external.interface),
-                    match(operator, address(version, "saddr"), leaves_out),
-                    _RETURN,
-                ),
+                rule(way, match(operator, address(version, field), listed), _RETURN)
+                for way, field in ((inside, "daddr"), (outside, "saddr"))
             ]
     mark = translations[policy.translation or intent.translation] if policy.snat else _DIRECT
     rules.append(
@@ -135,13 +135,17 @@ def _chain_of(policy: str, version: int) -> str:
     return f"policy{version}-{policy}"
 
 
+def _of(version: int, networks: tuple[IPNetwork, ...]) -> list[IPNetwork]:
+    return [each for each in networks if each.version == version]
+
+
 def _destination_sets(policy: Policy, version: int) -> list[NftSet]:
     sets = []
     for name, networks in (
         ("to", policy.destinations),
         ("except", policy.excluded_destinations),
     ):
-        of_family: list[Any] = [each for each in networks if each.version == version]
+        of_family: list[Any] = _of(version, networks)
         joined = collapse_addresses(of_family)
         elements = frozenset((int(each[0]), int(each[-1])) for each in joined)
         if elements:

@@ -17,7 +17,7 @@ from bfd.session import SessionConfig, SessionKey
 from dataplane import model
 from vegd.facts import NodeFacts
 from vegd.side_checks import family, is_link_local, names_its_subnet, subnets
-from vegd.spec import Auth, Bfd, ExternalSide, GatewaySpec, Peer, Side
+from vegd.spec import Auth, Bfd, ExternalSide, GatewaySpec, Peer, Policy, Side, Snat
 from vegd.texts import Address, InterfaceAddress
 
 _FAMILIES = (4, 6)
@@ -90,16 +90,39 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
         dataplane=model.GatewayIntent(
             internal=_compile_side(internal),
             external=_compile_side(external),
-            policies=tuple(
-                model.Policy(policy.name, policy.snat, policy.ip_blocks) for policy in spec.policies
-            ),
+            policies=tuple(_compile_policy(policy) for policy in spec.policies),
             bfd_peers=tuple(
                 dict.fromkeys(peer.address for peer in _peers(spec) if peer.interface is None)
             ),
+            translation=_translation(spec.external.snat),
+            clamp_mss=spec.mss_clamp,
+            input_protection=_protection(spec),
         ),
         sessions=() if spec.bfd is None else _sessions(spec.bfd, internal, facts),
         notes=_notes(spec, internal, external) + _absences(spec, internal, facts),
     )
+
+
+def _compile_policy(policy: Policy) -> model.Policy:
+    return model.Policy(
+        name=policy.name,
+        snat=policy.snat,
+        sources=policy.ip_blocks,
+        destinations=policy.destinations or (),
+        excluded_destinations=policy.excluded_destinations or (),
+        translation=None if policy.snat_to is None else _translation(policy.snat_to),
+    )
+
+
+def _translation(snat: Snat) -> model.Translation:
+    return model.Translation(snat.addresses, snat.ports)
+
+
+def _protection(spec: GatewaySpec) -> model.InputProtection | None:
+    if not spec.input.protect:
+        return None
+    tcp_ports = {*spec.input.tcp_ports, spec.metrics.listen.port}
+    return model.InputProtection(tuple(sorted(tcp_ports)), spec.input.udp_ports)
 
 
 def _missing_interfaces(spec: GatewaySpec, facts: NodeFacts) -> list[str]:

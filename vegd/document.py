@@ -35,6 +35,8 @@ class Text:
     """The value is written as a text, which `read` turns into what it means, or refuses."""
 
     read: Callable[[str], object]
+    numbers: bool = False
+    """Whether a whole number may be written without quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +202,10 @@ class _Decoder:
             return _FAULTY
         if about.is_struct:
             return self.struct(about.kind, value, path)
-        if about.is_list:
-            return self._list(about, value, path)
         if about.text is not None:
             return self._text(about, about.text, value, path)
+        if about.is_list:
+            return self._list(about, value, path)
         return self._scalar(about, value, path)
 
     def _list(self, about: _Field, value: object, path: Path) -> object:
@@ -221,6 +223,8 @@ class _Decoder:
         return tuple(one for _, one in kept)
 
     def _text(self, about: _Field, text: Text, value: object, path: Path) -> object:
+        if text.numbers and type(value) is int:
+            value = str(value)
         if not isinstance(value, str):
             self._draft.complain(path, value, "is not a text", about.hint)
             return _FAULTY

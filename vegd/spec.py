@@ -17,6 +17,7 @@ from bfd.auth import AuthType
 from vegd import spec_checks
 from vegd.document import Hint, Text, decode
 from vegd.faults import Fault, SpecError
+from vegd.spec_traffic import Input, Networks, Snat, Truth
 from vegd.texts import (
     NAME_RULE,
     Address,
@@ -42,12 +43,14 @@ __all__ = [
     "ExternalSide",
     "Fault",
     "GatewaySpec",
+    "Input",
     "Listen",
     "Macvlan",
     "Metrics",
     "Peer",
     "Policy",
     "Side",
+    "Snat",
     "SpecError",
     "load",
     "parse_bytes",
@@ -63,7 +66,6 @@ _Millis = Annotated[int, Meta(ge=1, le=60_000), Hint("give 1 to 60000 (milliseco
 _Multiplier = Annotated[int, Meta(ge=1, le=255), Hint("give 1 to 255 (packets)")]
 _Ttl = Annotated[int, Meta(ge=1, le=255), Hint("give 1 to 255; 254 for a router of OVN")]
 _BackOff = Annotated[int, Meta(ge=1, le=64), Hint("give 1 to 64 (times), 1 for never")]
-_Truth = Annotated[bool, Hint("write true or false")]
 _Mtu = Annotated[int, Meta(ge=68, le=65_535), Hint("give 68 to 65535 (bytes)")]
 _EXAMPLE_GATEWAY = 'for example [192.168.0.1, "fd00::1"]'
 _Gateways = Annotated[
@@ -110,18 +112,30 @@ class ExternalSide(Side, frozen=True, kw_only=True):
         Annotated[Macvlan, Hint("write parent: INTERFACE below it, for example parent: ext0")]
         | None
     ) = None
+    snat: Annotated[Snat, Hint("write addresses and ports below it")] = Snat()
 
 
-class Policy(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Sources that the gateway forwards, with or without SNAT."""
+_POLICY_NAMES = {
+    "ip_blocks": "ipBlocks",
+    "snat_to": "snatTo",
+    "destinations": "destinationCIDRs",
+    "excluded_destinations": "excludedDestinationCIDRs",
+}
+
+
+class Policy(Struct, frozen=True, kw_only=True, rename=_POLICY_NAMES):
+    """Sources that the gateway forwards, with or without SNAT, to all or some destinations."""
 
     name: _Name
-    snat: _Truth = False
+    snat: Truth = False
     ip_blocks: Annotated[
         tuple[Annotated[Network, Text(read_network), Hint("write ADDRESS/LENGTH")], ...],
         Meta(min_length=1),
         Hint('list the sources, for example [192.168.0.0/24, "fd00::/64"]'),
     ]
+    snat_to: Annotated[Snat, Hint("write addresses and ports below it")] | None = None
+    destinations: Networks | None = None
+    excluded_destinations: Networks | None = None
 
 
 _TIMER_NAMES = {"min_tx": "minTX", "min_rx": "minRX", "min_ttl": "minTTL", "back_off": "backOff"}
@@ -180,12 +194,12 @@ class Peer(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
         Annotated[str, Text(read_interface_name), Hint("name the interface that the peer is on")]
         | None
     ) = None
-    multihop: _Truth = False
+    multihop: Truth = False
     min_tx: _Millis | None = None
     min_rx: _Millis | None = None
     multiplier: _Multiplier | None = None
     min_ttl: _Ttl | None = None
-    passive: _Truth | None = None
+    passive: Truth | None = None
     back_off: _BackOff | None = None
     auth: Annotated[Auth, Hint("write keys: and the keys below it")] | None = None
 
@@ -224,7 +238,7 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
     min_rx: _Millis = 1000
     multiplier: _Multiplier = 3
     min_ttl: _Ttl | None = None
-    passive: _Truth = False
+    passive: Truth = False
     back_off: _BackOff | None = None
     dampening: Annotated[Dampening, Hint("write {} for the defaults, or remove it")] | None = None
     auth: Annotated[Auth, Hint("write keys: and the keys below it")] | None = None
@@ -281,7 +295,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
 _Sub = Hint("write the fields of the section below it")
 
 
-class GatewaySpec(Struct, frozen=True, kw_only=True):
+class GatewaySpec(Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole specification of one gateway. Without `name` it bears that of the host."""
 
     name: _Name = field(default_factory=gethostname)
@@ -292,6 +306,8 @@ class GatewaySpec(Struct, frozen=True, kw_only=True):
     ] = ()
     bfd: Annotated[Bfd, _Sub] | None = None
     drain: Annotated[Drain, _Sub] = Drain()
+    mss_clamp: Truth = True
+    input: Annotated[Input, _Sub] = Input()
     metrics: Annotated[Metrics, _Sub] = Metrics()
 
     @classmethod

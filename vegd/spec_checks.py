@@ -3,31 +3,27 @@
 `check` adds a fault to the draft for everything that is wrong, and says nothing about what depends
 on a value that was faulted already. `warnings` looks at a specification that is sound. The reasons
 are those of the network: a gateway that takes in packets of a family that it cannot send on loses
-them silently (the resource's controller accepts that), a source with and without SNAT has no
-defined treatment, a detection time of minutes detects nothing.
+them silently (the resource's controller accepts that), a detection time of minutes detects nothing.
 """
 
 from typing import TYPE_CHECKING
 
 from vegd.auth_checks import check_auth, transition_warnings
 from vegd.faults import Fault, Path, path_text
+from vegd.policy_checks import check_policies, has, lacking, policy_warnings
 from vegd.side_checks import (
-    SIDES,
-    SideName,
     check_sides,
     family,
     is_link_local,
     not_a_host,
     own_addresses,
-    side_of,
-    sound_subnets,
     subnets,
 )
-from vegd.texts import Address, Network
+from vegd.texts import Address
 
 if TYPE_CHECKING:
     from vegd.document import Draft
-    from vegd.spec import Bfd, GatewaySpec, Peer, Policy
+    from vegd.spec import Bfd, GatewaySpec, Peer
 
 _LONGEST_DETECTION_MS = 600_000
 _OVN_DELAY_S = 5
@@ -37,7 +33,7 @@ _OVN_DELAY_S = 5
 def check(draft: "Draft[GatewaySpec]") -> None:
     """Add every fault that shows only when fields are seen together."""
     check_sides(draft)
-    _check_policies(draft)
+    check_policies(draft)
     bfd = draft.value.bfd
     if bfd is not None and draft.is_sound("bfd"):
         _check_detection(draft, bfd)
@@ -65,6 +61,7 @@ def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
     if not spec.policies:
         problem = "no source is listed, so nothing is forwarded"
         found.append(Fault("policies", "", problem, "list the sources to forward"))
+    found += policy_warnings(spec)
     if spec.bfd is None:
         return tuple(found)
     forward_for = spec.drain.forward_for
@@ -83,90 +80,6 @@ def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
         found.append(Fault("drain.forwardFor", str(forward_for), problem, remedy))
     found += transition_warnings(spec.bfd)
     return tuple(found)
-
-
-def _check_policies(draft: "Draft[GatewaySpec]") -> None:
-    names: dict[str, str] = {}
-    blocks: dict[Network, tuple[str, bool | None]] = {}
-    outside = sound_subnets(draft, "external")
-    for path, policy in draft.entries(("policies",), draft.value.policies):
-        if draft.is_sound(*path, "name"):
-            if policy.name in names:
-                problem = f"is the name of {names[policy.name]} too"
-                draft.object_to((*path, "name"), policy.name, problem, "give each its own name")
-            names.setdefault(policy.name, path_text(path))
-        snat = policy.snat if draft.is_sound(*path, "snat") else None
-        _check_blocks(draft, path, policy, blocks, snat)
-        if snat:
-            _check_external_sources(draft, path, policy, outside)
-        _check_families(draft, path, policy, snat)
-
-
-def _check_blocks(
-    draft: "Draft[GatewaySpec]",
-    path: Path,
-    policy: "Policy",
-    seen: dict[Network, tuple[str, bool | None]],
-    snat: bool | None,
-) -> None:
-    for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
-        first, first_snat = seen.setdefault(block, (path_text(where), snat))
-        if first == path_text(where):
-            continue
-        if snat is not None and first_snat is not None and snat is not first_snat:
-            problem = f"is given with SNAT and without, also as {first}"
-            draft.object_to(where, str(block), problem, "keep it in one of the policies")
-        else:
-            draft.object_to(where, str(block), f"is given twice, first as {first}", "remove one")
-
-
-def _check_external_sources(
-    draft: "Draft[GatewaySpec]", path: Path, policy: "Policy", outside: list[Network]
-) -> None:
-    for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
-        common = next((net for net in outside if net.overlaps(block)), None)
-        # Everything (0.0.0.0/0, ::/0) is a plain way to say "whoever comes from the VPC".
-        if common is not None and block.prefixlen > 0:
-            problem = f"overlaps the external network {common}, which is no source in the VPC"
-            draft.object_to(where, str(block), problem, "list networks of the VPC only")
-
-
-def _check_families(
-    draft: "Draft[GatewaySpec]",
-    path: Path,
-    policy: "Policy",
-    snat: bool | None,
-) -> None:
-    told: set[int] = set()
-    for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
-        if block.version in told:
-            continue
-        told.add(block.version)
-        for side in SIDES:
-            # Without SNAT the packets keep their source and need the next hop only.
-            needs_address = side == "internal" or snat is True
-            lacking = _lacking(draft, side, block.version, needs_address=needs_address)
-            if lacking is not None:
-                problem = f"cannot be forwarded: there is no {lacking}"
-                remedy = f"add one, or remove the {family(block.version)} sources"
-                draft.object_to(where, str(block), problem, remedy)
-                break
-
-
-def _lacking(
-    draft: "Draft[GatewaySpec]", name: SideName, version: int, *, needs_address: bool
-) -> str | None:
-    """What of this family the configuration lacks on a side; None also when it is not known."""
-    side = side_of(draft, name)
-    if draft.is_whole(name, "gateways") and not _has(side.gateways, version):
-        return f"{name} {family(version)} gateway"
-    if not needs_address or side.addresses is None or not draft.is_whole(name, "addresses"):
-        return None
-    return None if _has(side.addresses, version) else f"{name} {family(version)} address"
-
-
-def _has(values: "tuple[Address, ...] | tuple[object, ...]", version: int) -> bool:
-    return any(getattr(value, "version", None) == version for value in values)
 
 
 def _check_detection(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:
@@ -271,12 +184,12 @@ def _first_local(draft: "Draft[GatewaySpec]", version: int) -> Address | None:
 def _lacking_for_peer(draft: "Draft[GatewaySpec]", peer: Address) -> str | None:
     addresses = draft.value.internal.addresses
     knows_all = draft.is_whole("internal", "addresses")
-    if addresses is not None and knows_all and not _has(addresses, peer.version):
+    if addresses is not None and knows_all and not has(addresses, peer.version):
         return f"internal {family(peer.version)} address"
     is_on_link = any(peer in net for net in subnets(addresses or ()))
     if is_on_link or addresses is None or not knows_all:
         return None
-    return _lacking(draft, "internal", peer.version, needs_address=False)
+    return lacking(draft, "internal", peer.version, needs_address=False)
 
 
 def _check_local(draft: "Draft[GatewaySpec]", path: Path, peer: "Peer") -> None:

@@ -20,6 +20,7 @@ from ipaddress import (
     ip_network,
 )
 
+from dataplane.model import AddressRange
 from vegd.document import Refusal
 
 Address = IPv4Address | IPv6Address
@@ -93,6 +94,36 @@ def read_network(text: str) -> Network | Refusal:
     if (what := _unusable_source(network)) is not None:
         return Refusal(f"is {what}, which no forwarded packet comes from", "remove it")
     return network
+
+
+def read_address_range(text: str) -> AddressRange | Refusal:
+    """One address, a prefix, or FIRST-LAST."""
+    first_text, dash, last_text = text.partition("-")
+    if dash:
+        first, last = read_address(first_text.strip()), read_address(last_text.strip())
+        if isinstance(first, Refusal) or isinstance(last, Refusal):
+            return Refusal("is no range of addresses", "write FIRST-LAST, two IP addresses")
+        if first.version != last.version:
+            return Refusal("has ends of two families", "write one range for each family")
+        if int(first) > int(last):
+            return Refusal("ends before it begins", f"write {last}-{first}")
+        return AddressRange(first, last)
+    network = read_network(text)
+    if isinstance(network, Refusal):
+        return network
+    return AddressRange(network[0], network[-1])
+
+
+def read_ports(text: str) -> tuple[int, int] | Refusal:
+    """FIRST-LAST, or one port."""
+    ends = text.split("-")
+    numbers = [int(end) for end in ends if end.isascii() and end.isdecimal() and len(end) <= 5]
+    if len(numbers) != len(ends) or len(ends) > 2 or not all(1 <= n <= 65_535 for n in numbers):
+        return Refusal("is no range of ports", "write FIRST-LAST within 1-65535, as in 1024-65535")
+    first, last = numbers[0], numbers[-1]
+    if first > last:
+        return Refusal("ends before it begins", f"write {last}-{first}")
+    return first, last
 
 
 def read_name(text: str) -> str | Refusal:

@@ -19,7 +19,7 @@ STRUCTURE: Mistakes = [
         (
             "zzz: is not a known field; the fields here are name, internal, external, policies, "
             "bfd, "
-            "drain, metrics"
+            "drain, mssClamp, input, metrics"
         ),
     ),
     ({"internal": ABSENT}, "internal: is missing; describe the VPC side: interface, gateways"),
@@ -64,6 +64,53 @@ STRUCTURE: Mistakes = [
             '[192.168.0.0/24, "fd00::/64"]'
         ),
     ),
+    (
+        {"external.snat": {"ports": "80-"}},
+        (
+            "external.snat.ports: '80-' is no range of ports; write FIRST-LAST within 1-65535, "
+            "as in 1024-65535"
+        ),
+    ),
+    (
+        {"external.snat": {"ports": "90-80"}},
+        "external.snat.ports: '90-80' ends before it begins; write 80-90",
+    ),
+    (
+        {"external.snat": {"ports": 0}},
+        (
+            "external.snat.ports: '0' is no range of ports; write FIRST-LAST within 1-65535, "
+            "as in 1024-65535"
+        ),
+    ),
+    (
+        {"external.snat": {"addresses": ["172.17.0.9-172.17.0.8"]}},
+        (
+            "external.snat.addresses[0]: '172.17.0.9-172.17.0.8' ends before it begins; write "
+            "172.17.0.8-172.17.0.9"
+        ),
+    ),
+    (
+        {"external.snat": {"addresses": ["172.17.0.9-fd00::1"]}},
+        (
+            "external.snat.addresses[0]: '172.17.0.9-fd00::1' has ends of two families; write one "
+            "range for each family"
+        ),
+    ),
+    (
+        {"external.snat": {"addresses": ["a-b"]}},
+        (
+            "external.snat.addresses[0]: 'a-b' is no range of addresses; write FIRST-LAST, two IP "
+            "addresses"
+        ),
+    ),
+    (
+        {"policies.0.destinationCIDRs": []},
+        (
+            "policies[0].destinationCIDRs: is an empty list; list networks, for example "
+            '[198.51.100.0/24, "fd98::/64"]'
+        ),
+    ),
+    ({"input": {"tcpPorts": [0]}}, "input.tcpPorts[0]: 0 is out of range; give 1 to 65535"),
     ({"bfd.minTX": 0}, f"bfd.minTX: 0 is out of range; {_MS}"),
     ({"bfd.minRX": 60_001}, f"bfd.minRX: 60001 is out of range; {_MS}"),
     ({"bfd.minTX": "fast"}, f"bfd.minTX: 'fast' is not a whole number; {_MS}"),

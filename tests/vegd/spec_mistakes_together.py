@@ -133,11 +133,36 @@ POLICIES: Mistakes = [
         ),
     ),
     (
-        {"policies.1.ipBlocks.0": "192.168.0.0/24"},
+        {"policies.1.snatTo": {"ports": 80}},
         (
-            "policies[1].ipBlocks[0]: '192.168.0.0/24' is given with SNAT and without, also as "
-            "policies[0].ipBlocks[0]; keep it in one of the policies"
+            "policies[1].snatTo: is given although the policy is without SNAT; write snat: true, "
+            "or remove snatTo"
         ),
+    ),
+    (
+        {"policies.0.snatTo": {"addresses": ["172.17.0.0/30"]}},
+        (
+            "policies[0].snatTo.addresses[0]: '172.17.0.0-172.17.0.3' is the network address of "
+            "172.17.0.0/16; list addresses of hosts of the outside"
+        ),
+    ),
+    (
+        {"external.snat": {"addresses": ["172.17.0.1-172.17.0.9"]}},
+        (
+            "external.snat.addresses[0]: '172.17.0.1-172.17.0.9' has the gateway 172.17.0.1 in "
+            "it; list addresses that are the gateway's own"
+        ),
+    ),
+    (
+        {"external.snat": {"addresses": ["192.168.0.7"]}},
+        (
+            "external.snat.addresses[0]: '192.168.0.7' overlaps the internal network "
+            "192.168.0.0/24; list addresses of the outside"
+        ),
+    ),
+    (
+        {"external.snat": {"addresses": ["10.0.0.0/21"]}},
+        "external.snat.addresses: 2048 is the number of addresses, too many; list at most 1024",
     ),
     (
         {"policies.0.ipBlocks.2": "172.17.5.0/24"},

@@ -68,6 +68,32 @@ def test_the_dataplane_is_told_what_the_specification_says() -> None:
     assert intent.notes == ()
 
 
+def test_what_snat_shows_where_policies_hold_and_what_may_come_in_are_handed_on() -> None:
+    document = changed(
+        {
+            "external.snat": {"addresses": ["172.17.0.32/31"], "ports": 5000},
+            "policies.0.snatTo": {"addresses": ["fd17::20-fd17::2f"]},
+            "policies.0.destinationCIDRs": ["203.0.113.0/24"],
+            "policies.0.excludedDestinationCIDRs": ["203.0.113.7"],
+            "mssClamp": False,
+            "input": {"protect": True, "tcpPorts": [179]},
+            "metrics": {"listen": ":9000"},
+        }
+    )
+    intent = _intent(document, _BARE).dataplane
+    first, last = ip_address("172.17.0.32"), ip_address("172.17.0.33")
+    pool = (model.AddressRange(first, last),)
+    assert intent.translation == model.Translation(pool, (5000, 5000))
+    assert not intent.clamp_mss
+    assert intent.input_protection == model.InputProtection((179, 9000))
+    policy, other = intent.policies
+    assert policy.translation is not None
+    assert [str(each) for each in policy.translation.addresses] == ["fd17::20-fd17::2f"]
+    assert policy.destinations == (IPv4Network("203.0.113.0/24"),)
+    assert policy.excluded_destinations == (IPv4Network("203.0.113.7/32"),)
+    assert (other.translation, other.destinations) == (None, ())
+
+
 def test_sessions_have_microseconds_and_the_first_internal_address_of_the_family() -> None:
     document = changed(
         {

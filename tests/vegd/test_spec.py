@@ -229,3 +229,23 @@ def test_each_fault_of_a_file_begins_with_its_name(tmp_path: Path) -> None:
         "internal: is missing; describe the VPC side: interface, gateways",
         "external: is missing; describe the outside: interface, addresses, gateways",
     ]
+
+
+def test_a_source_that_is_listed_in_vain_gives_a_warning() -> None:
+    document = changed(
+        {
+            "policies.1.ipBlocks": ["192.168.0.0/24", "fd00::/64"],
+            "policies.1.destinationCIDRs": ["10.0.0.0/8"],
+            "policies.2": {"name": "late", "snat": True, "ipBlocks": ["192.168.0.0/24"]},
+        }
+    )
+    assert [str(each) for each in GatewaySpec.parse(document).warnings()] == [
+        (
+            "policies[1].ipBlocks[1]: 'fd00::/64' has no effect: destinationCIDRs has no IPv6 "
+            "network; list the IPv6 destinations, too"
+        ),
+        (
+            "policies[2].ipBlocks[0]: '192.168.0.0/24' has no effect: policies[0].ipBlocks[0] "
+            "decides for all destinations; remove it, or give that policy destinationCIDRs"
+        ),
+    ]

@@ -16,12 +16,14 @@ from vegd.spec import (
     Drain,
     ExternalSide,
     GatewaySpec,
+    Input,
     Listen,
     Macvlan,
     Metrics,
     Peer,
     Policy,
     Side,
+    Snat,
     parse_bytes,
 )
 
@@ -31,6 +33,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "internal": Side,
     "external": ExternalSide,
     "external.macvlan": Macvlan,
+    "external.snat": Snat,
     "policies[]": Policy,
     "bfd": Bfd,
     "bfd.dampening": Dampening,
@@ -38,6 +41,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "bfd.auth": Auth,
     "bfd.auth.keys[]": AuthKey,
     "drain": Drain,
+    "input": Input,
     "metrics": Metrics,
 }
 _EXAMPLES = re.findall(r"```yaml\n(.*?)```", _TEXT, re.DOTALL)

@@ -1,0 +1,45 @@
+"""The parts of the specification that say how packets are treated; see `vegd.spec`."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from dataplane.model import AddressRange
+from vegd.document import Hint, Text
+from vegd.texts import Network, read_address_range, read_network, read_ports
+
+Truth = Annotated[bool, Hint("write true or false")]
+Networks = Annotated[
+    tuple[Annotated[Network, Text(read_network), Hint("write ADDRESS/LENGTH")], ...],
+    Meta(min_length=1),
+    Hint('list networks, for example [198.51.100.0/24, "fd98::/64"]'),
+]
+_Port = Annotated[int, Meta(ge=1, le=65_535), Hint("give 1 to 65535")]
+_PortList = Annotated[tuple[_Port, ...], Hint("list ports, for example [22, 179]")]
+
+
+class Snat(Struct, frozen=True, kw_only=True):
+    """What SNAT shows. A family without addresses shows that of the interface."""
+
+    addresses: Annotated[
+        tuple[Annotated[AddressRange, Text(read_address_range), Hint("write it as a text")], ...],
+        Hint('list addresses, for example [172.17.0.20, 172.17.0.32-172.17.0.39, "fd17::/124"]'),
+    ] = ()
+    ports: (
+        Annotated[
+            tuple[int, int],
+            Text(read_ports, numbers=True),
+            Hint("write FIRST-LAST, for example 1024-65535"),
+        ]
+        | None
+    ) = None
+
+
+class Input(
+    Struct, frozen=True, kw_only=True, rename={"tcp_ports": "tcpPorts", "udp_ports": "udpPorts"}
+):
+    """What may reach the gateway itself through its two interfaces."""
+
+    protect: Truth = False
+    tcp_ports: _PortList = ()
+    udp_ports: _PortList = ()
