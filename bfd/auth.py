@@ -163,6 +163,16 @@ def _check_key(where: str, key: AuthKey) -> None:
         )
 
 
+class AuthMemory(NamedTuple):
+    """What a successor of the engine must know of an `Authentication`."""
+
+    xmit_auth_seq: int
+    rcv_auth_seq: int
+    auth_seq_known: bool
+    forget_us: int
+    in_use: bool
+
+
 class Authentication:
     """The authentication of one session: the variables of §6.8.1 that are about it, and §6.7.
 
@@ -209,6 +219,15 @@ class Authentication:
         self.in_use = in_use
         self.section = _blank_section(self.config.sending) if in_use else b""
         """What a packet carries before it is signed; empty while authentication is not in use."""
+
+    def memory(self) -> AuthMemory:
+        """What `resume` needs to go on."""
+        return AuthMemory(*(getattr(self, name) for name in AuthMemory._fields))
+
+    def resume(self, memory: AuthMemory) -> None:
+        """Go on after a restart of the engine."""
+        self.xmit_auth_seq, self.rcv_auth_seq, self.auth_seq_known, self.forget_us, _ = memory
+        self._use(in_use=memory.in_use)
 
     def silence(self, heard_us: int, detection_time_us: int) -> None:
         """The detection time has ended; after a second one the peer's number is forgotten

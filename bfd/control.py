@@ -23,6 +23,7 @@ from bfd import inspection, protocol
 from bfd.config import SessionConfig, SessionKey
 from bfd.driver import Draining
 from bfd.fsm import Diagnostic
+from bfd.hold import HoldTime
 from bfd.inspection import Inspection, Views, flush
 from bfd.override import Override
 from bfd.protocol import Json, ProtocolError, dump
@@ -56,11 +57,18 @@ class Host(inspection.Host, Protocol):
 class ControlServer:
     """Listens on the Unix socket `path` (mode 0600). `hold_s` is the hold time; 0 is for ever.
 
-    A client that takes nothing of what it is sent for `patience_s` is cut off.
+    A client that takes nothing of what it is sent for `patience_s` is cut off. `on_news` is called
+    when an agent came or the last one left.
     """
 
     def __init__(
-        self, path: Path, host: Host, views: Views, hold_s: float, patience_s: float = 30.0
+        self,
+        path: Path,
+        host: Host,
+        views: Views,
+        hold_s: float,
+        patience_s: float = 30.0,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._inode = 0
@@ -71,9 +79,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._served = 0
-        self._agents: set[_Connection] = set()
-        self._agent_left = asyncio.Event()
-        self._agent_came = asyncio.Event()
+        self.hold = HoldTime(hold_s, self._disable_all, on_news)
 
     async def start(self) -> None:
         """Begin to listen. Raises ControlSocketError, also when another engine listens there."""
@@ -98,19 +104,6 @@ class ControlServer:
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
 
-    async def keep_hold_time(self) -> None:
-        """Disable all sessions whenever no agent was connected for the hold time; runs on."""
-        if self._hold_s <= 0:
-            return
-        while True:
-            await self._agent_left.wait()
-            try:
-                async with asyncio.timeout(self._hold_s):
-                    await self._agent_came.wait()
-            except TimeoutError:
-                await self._disable_all()
-                await self._agent_came.wait()
-
     async def _disable_all(self) -> None:
         engine = self._host.engine
         log.warning("no agent for %g s: all sessions are disabled", self._hold_s)
@@ -125,25 +118,12 @@ class ControlServer:
                 engine.generation,
             )
 
-    def agent_came(self, connection: "_Connection") -> None:
-        """A connection has committed a set."""
-        self._agents.add(connection)
-        self._agent_left.clear()
-        self._agent_came.set()
-
-    def _agent_went(self, connection: "_Connection") -> None:
-        if connection in self._agents:
-            self._agents.remove(connection)
-            if not self._agents:
-                self._agent_came.clear()
-                self._agent_left.set()
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         if task is None:  # asyncio runs this in a task, always
             return
         self._tasks.add(task)
-        connection = _Connection(self._host, self._views, self._patience_s, self.agent_came)
+        connection = _Connection(self._host, self._views, self._patience_s, self.hold)
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
         try:
             if len(self._tasks) > _MOST_CONNECTIONS:
@@ -159,7 +139,7 @@ class ControlServer:
             pass  # the server closes; asyncio would report the cancellation as an error
         finally:
             self._tasks.discard(task)
-            self._agent_went(connection)
+            self.hold.went(connection)
             writer.close()
             self._tidy_up()
 
@@ -174,16 +154,10 @@ class ControlServer:
 class _Connection:
     """The conversation with one client, and the set that it is about to commit."""
 
-    def __init__(
-        self,
-        host: Host,
-        views: Views,
-        patience_s: float,
-        agent_came: Callable[["_Connection"], None],
-    ) -> None:
+    def __init__(self, host: Host, views: Views, patience_s: float, hold: HoldTime) -> None:
         self._host = host
         self._patience_s = patience_s
-        self._agent_came = agent_came
+        self._hold = hold
         self._greeted = False
         self._staged: dict[SessionKey, SessionConfig] | None = None
         self._generation = 0
@@ -270,7 +244,7 @@ class _Connection:
         if self._staged is None:
             raise ProtocolError("commit: no complete set was begun; nothing has changed")
         staged, self._staged = self._staged, None
-        self._agent_came(self)
+        self._hold.came(self)
         try:
             put, removed = await self._host.commit(list(staged.values()), self._generation)
         except (Draining, TransportError) as exc:

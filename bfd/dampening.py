@@ -9,6 +9,7 @@ Microseconds on one monotonic clock.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _MOST_DOUBLINGS = 32
 _LONGEST_US = 7 * 86_400 * 1_000_000
@@ -36,6 +37,15 @@ class Dampening:
             )
 
 
+class DamperMemory(NamedTuple):
+    """What a successor of the engine must know of a `Damper`."""
+
+    held_until_us: int
+    holds: int
+    downs_us: tuple[int, ...]
+    doublings: int
+
+
 class Damper:
     """What one session has done lately."""
 
@@ -46,6 +56,15 @@ class Damper:
         self.holds = 0
         self._downs_us: list[int] = []
         self._doublings = 0
+
+    def memory(self) -> DamperMemory:
+        """What `resume` needs to go on."""
+        return DamperMemory(self.held_until_us, self.holds, tuple(self._downs_us), self._doublings)
+
+    def resume(self, memory: DamperMemory) -> None:
+        """Go on after a restart of the engine."""
+        self.held_until_us, self.holds, downs_us, self._doublings = memory
+        self._downs_us = list(downs_us)
 
     def note_down(self, policy: Dampening, now_us: int) -> bool:
         """The session has left Up. Whether a hold begins, which `held_until_us` then tells."""

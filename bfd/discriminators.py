@@ -32,6 +32,15 @@ class Discriminators:
         self._used.add(discr)
         return discr
 
+    def claim(self, discr: int) -> None:
+        """Take a number that `allocate` gave in an earlier life of the engine.
+
+        Raises ValueError when it is in use already, or none at all.
+        """
+        if discr in self._used or not 0 < discr < 1 << 32:
+            raise ValueError(f"discriminator: {discr!r} is in use, or no 32-bit number above 0")
+        self._used.add(discr)
+
     def release(self, discr: int) -> None:
         """Make the number free again; only when no packet of the session can follow."""
         self._used.discard(discr)

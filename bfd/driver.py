@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 
 from bfd.actions import Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
-from bfd.engine import Effect, Engine
+from bfd.engine import Effect, Engine, Remembered
 from bfd.fsm import State
 from bfd.keys import KeyFiles
 from bfd.override import Override
@@ -114,8 +114,9 @@ class Transport(Protocol[R]):
 class Driver(Generic[R]):
     """Runs an engine. `clock` is the loop's clock in whole microseconds.
 
-    `on_end` is called once, when a draining engine has no session left. `recorder` keeps the
-    history; the default one knows nothing of the process.
+    `on_end` is called once, when a draining engine has no session left; `on_news` whenever a
+    successor of this engine would have to know more than before (`Engine.news`, the generation,
+    that it drains). `recorder` keeps the history; the default one knows nothing of the process.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Driver(Generic[R]):
         clock: Callable[[], int],
         on_end: Callable[[], None],
         recorder: Recorder | None = None,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
         self.engine = engine
         self.recorder = recorder or Recorder(engine, time.time)
@@ -133,6 +135,7 @@ class Driver(Generic[R]):
         self._loop = loop
         self._clock = clock
         self._on_end = on_end
+        self._on_news = on_news
         self._timer: Handle | None = None
         self._armed_us = NEVER_US
         self._now_us = 0
@@ -234,6 +237,7 @@ class Driver(Generic[R]):
             await asyncio.sleep(0)
         self._refuse_when_draining()
         self.engine.generation = generation
+        self._on_news()
         return len(change.put), len(change.remove)
 
     def _listen(self, *, multihop: bool) -> None:
@@ -252,6 +256,22 @@ class Driver(Generic[R]):
         """Lay an override over a session at once. Raises KeyError (see `Engine`) and Draining."""
         self._refuse_when_draining()
         self._finish(self.engine.override(key, override, self._clock()))
+        self._on_news()
+
+    def restore(self, remembered: Collection[Remembered]) -> None:
+        """Let the sessions of an earlier engine go on, before `start`. It reads key files.
+
+        Raises ValueError (see `Engine`), and what the transport raises, as for `commit`.
+        """
+        self._listen(multihop=any(each.config.key.multihop for each in remembered))
+        loaded = self._key_files.load([each.config for each in remembered], {})
+        configs = {config.key: config for config in loaded}
+        for each in remembered:
+            # Without its keys a session cannot go on; the fault was told.
+            if (config := configs.get(each.config.key)) is not None:
+                heard_until_us = self._transport.heard_until_us()
+                again = each._replace(config=config)
+                self._finish(self.engine.restore(again, self._clock(), heard_until_us))
 
     def drain(self) -> None:
         """Send AdminDown on every session; `on_end` is called when the peers have had the time."""
@@ -260,6 +280,7 @@ class Driver(Generic[R]):
         log.info("draining %d sessions", len(self.engine.sessions()))
         for effect in self.engine.drain(self._clock()):
             self._perform(effect)
+        self._on_news()
         self._finish(None)
 
     def watch(self, watcher: Watcher) -> None:
@@ -406,6 +427,8 @@ class Driver(Generic[R]):
             watcher(session)
 
     def _arm(self) -> None:
+        if self.engine.news:
+            self._on_news()
         due_us = min(self.engine.next_due_us(), self._read_by_us())
         if due_us >= self._armed_us or due_us >= NEVER_US:
             # The handle fires at the right time or too early, and then arms itself anew.

@@ -15,6 +15,8 @@ from bfd.deadlines import DeadlineQueue
 from bfd.discriminators import Discriminators
 from bfd.fsm import State
 from bfd.lateness import Lateness, Stalls, Worst
+from bfd.marks import Marks
+from bfd.memory import Memory
 from bfd.override import Override
 from bfd.packet import ControlPacket, Discard, RxMeta, decode
 from bfd.session import Session
@@ -36,6 +38,15 @@ class Change(NamedTuple):
     put: tuple[SessionConfig, ...]
 
 
+class Remembered(NamedTuple):
+    """A session of the set as it has to come back after a restart."""
+
+    config: SessionConfig
+    """As committed, without an override."""
+    discr: int
+    memory: Memory
+
+
 class Engine:
     """See the module.
 
@@ -50,6 +61,9 @@ class Engine:
         interface_name: Callable[[int], str],
     ) -> None:
         self._discriminators = discriminators
+        self.marks = Marks()
+        """Where the times at which peers were heard are kept; exchanged before the first session
+        for marks that outlive the engine."""
         self._draw = draw
         self._interface_name = interface_name
         self._by_discr: dict[int, Session] = {}
@@ -62,6 +76,9 @@ class Engine:
         set at the moment. Change it by `override`."""
         self._queue: DeadlineQueue[Session] = DeadlineQueue()
         self.generation = 0
+        self.news: dict[Session, None] = {}
+        """Sessions of which something has changed that a successor of the engine must know; who
+        has taken note of it takes them out."""
         self.draining = False
         self.must_read = False
         """A detection time has ended, but not everything that arrived before was received."""
@@ -110,7 +127,10 @@ class Engine:
             self._lingering.discard(config.key)
             by = "the operator" if override.admin_down else "configuration"
             actions = session.configure(in_force, now_us, by)
-        self._queue.update(session)
+        # What was committed belongs to what a successor must know, even if the session obeys an
+        # override and does not change.
+        session.is_news = True
+        self._take_note(session)
         return Effect(session, actions)
 
     def override(self, key: SessionKey, override: Override, now_us: int) -> Effect | None:
@@ -129,7 +149,7 @@ class Engine:
         if config is None or session is None:
             return None
         actions = session.configure(override.apply(config), now_us, "the operator")
-        self._queue.update(session)
+        self._take_note(session)
         return Effect(session, actions)
 
     def remove(self, key: SessionKey, now_us: int, reason: str) -> Effect | None:
@@ -140,7 +160,7 @@ class Engine:
         self._lingering.add(key)
         self._committed.pop(key, None)
         actions = session.retire(now_us, reason)
-        self._queue.update(session)
+        self._take_note(session)
         return Effect(session, actions)
 
     def drain(self, now_us: int) -> list[Effect]:
@@ -168,6 +188,32 @@ class Engine:
         self.transmit_lateness = Lateness()
         self.detection_lateness = Lateness()
 
+    # Across a restart ------------------------------------------------------------------------
+
+    def remembered(self, key: SessionKey) -> Remembered | None:
+        """What a successor must know about a session; None when it left the set."""
+        session, config = self._by_key.get(key), self._committed.get(key)
+        if session is None or config is None:
+            return None
+        return Remembered(config, session.local_discr, session.memory())
+
+    def restore(self, remembered: Remembered, now_us: int, heard_until_us: int) -> Effect:
+        """Let a session go on that an earlier engine had. Its override must be there already.
+
+        Silence is judged as in `expire`. Raises ValueError when there cannot be such a session.
+        """
+        config, discr, memory = remembered
+        if config.key in self._by_key:
+            raise ValueError(f"session {config.key} is in the set twice")
+        self._discriminators.claim(discr)
+        self._committed[config.key] = config
+        in_force = self.overrides.get(config.key, _NO_OVERRIDE).apply(config)
+        session = self._enter(Session(in_force, discr, self._draw, now_us))
+        actions = session.resume(memory, now_us, heard_until_us)
+        self.marks.values[session.mark] = session.heard_us or 0
+        self._take_note(session)
+        return Effect(session, actions)
+
     # Packets --------------------------------------------------------------------------------
 
     def receive(self, data: bytes, meta: RxMeta, now_us: int) -> Effect | None:
@@ -186,8 +232,10 @@ class Engine:
             return None
         held = session.damper.holds_at(now_us) and self._another_is_up(session)
         actions = session.receive(packet, meta.at_us, now_us, held=held)
-        if session.due_us < session.queued_us:
-            self._queue.update(session)
+        if session.heard_us is not None:
+            self.marks.values[session.mark] = session.heard_us
+        if session.due_us < session.queued_us or session.is_news or session.authentication:
+            self._take_note(session)
         return Effect(session, actions) if actions else None
 
     def _another_is_up(self, session: Session) -> bool:
@@ -245,6 +293,7 @@ class Engine:
         judged yet stays due, and `must_read` says so.
         """
         self.must_read = False
+        self.marks.awake(now_us)
         due = []
         while (session := self._queue.pop_due(now_us)) is not None:
             due.append(session)
@@ -265,15 +314,28 @@ class Engine:
             if session.retire_us <= now_us:
                 self._forget(session)
             else:
-                self._queue.update(session)
+                self._take_note(session)
             if actions:
                 yield Effect(session, actions)
 
     # Registry -------------------------------------------------------------------------------
 
     def _create(self, config: SessionConfig, now_us: int) -> Session:
-        key = config.key
-        session = Session(config, self._discriminators.allocate(key), self._draw, now_us)
+        discr = self._discriminators.allocate(config.key)
+        return self._enter(Session(config, discr, self._draw, now_us))
+
+    def _take_note(self, session: Session) -> None:
+        self._queue.update(session)
+        if session.authentication is not None:
+            self.marks.values[session.mark + 1] = session.authentication.xmit_auth_seq
+            self.marks.values[session.mark + 2] = session.authentication.rcv_auth_seq
+        if session.is_news:
+            session.is_news = False
+            self.news[session] = None
+
+    def _enter(self, session: Session) -> Session:
+        key = session.key
+        session.mark = self.marks.take(session.local_discr)
         self._by_key[key] = session
         self._by_discr[session.local_discr] = session
         pair = (key.local, key.peer, key.multihop)
@@ -292,6 +354,7 @@ class Engine:
         self._lingering.discard(key)
         del self._by_key[key]
         del self._by_discr[session.local_discr]
+        self.marks.give_back(session.mark)
         pair = (key.local, key.peer, key.multihop)
         rest = tuple(s for s in self._by_addresses[pair] if s is not session)
         if rest:

@@ -20,14 +20,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bfd import logs
+from bfd import logs, recovery
 from bfd.control import ControlServer, ControlSocketError
 from bfd.discriminators import KEY_LENGTH, Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
+from bfd.fsm import State
+from bfd.journal import Head, Identity, Journal, JournalRefused
+from bfd.keeper import Keeper
 from bfd.realtime import Scheduling, lock_memory, stop_collecting
 from bfd.recorder import Recorder
+from bfd.recovery import recover
 from bfd.selector import MillisecondSelector
+from bfd.shared_marks import SharedMarks
 from bfd.transport import Receiver, TransportError, UdpTransport
 from bfd.views import ProcessViews
 from bfd.vitals import VitalsReader
@@ -70,50 +75,129 @@ def load_key(path: Path) -> bytes:
     return key
 
 
-async def serve(runtime_dir: Path, key_file: Path, hold_s: float) -> None:
-    """Run the engine until it has drained. Raises StartError."""
-    # Jitter only has to differ between sessions and from run to run; nothing is guarded by it.
-    draw = random.Random().random  # noqa: S311
-    engine = Engine(Discriminators(load_key(key_file)), draw, socket.if_indextoname)
-    scheduling = Scheduling()
-    transport = UdpTransport(monotonic_us)
-    vitals = VitalsReader()
-    recorder = Recorder(engine, time.time, vitals.read, transport.count_overflows)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    driver: Driver[Receiver] = Driver(engine, transport, loop, monotonic_us, ended.set, recorder)
-    views = ProcessViews(driver, monotonic_us, scheduling, vitals)
-    control = ControlServer(runtime_dir / "bfd.sock", driver, views, hold_s)
-    try:
-        await control.start()
-        transport.open()
-        scheduling.acquire()
-        views.memory = lock_memory()
-        stop_collecting()
-        driver.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, driver.drain)
-        log.info(
-            "the BFD engine is ready (pid %d, scheduling %s, memory %s)",
-            os.getpid(),
-            scheduling,
-            views.memory,
+class Service:
+    """One engine, from its parts. Raises StartError."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._directory: Path = options.runtime_dir
+        self._hold_s: float = options.hold_time
+        key = load_key(options.key_file or self._directory / "discriminator.key")
+        self._identity = Identity.here(key)
+        # Jitter only has to differ between sessions and from run to run; nothing is guarded by it.
+        draw = random.Random().random  # noqa: S311
+        self._engine = Engine(Discriminators(key), draw, socket.if_indextoname)
+        self._scheduling = Scheduling()
+        self._transport = UdpTransport(monotonic_us)
+        self._ended = asyncio.Event()
+        self._keeper: Keeper | None = None
+        vitals = VitalsReader()
+        self._driver: Driver[Receiver] = Driver(
+            self._engine,
+            self._transport,
+            asyncio.get_running_loop(),
+            monotonic_us,
+            self._ended.set,
+            Recorder(self._engine, time.time, vitals.read, self._transport.count_overflows),
+            self._wake_keeper,
         )
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(control.keep_hold_time()),
-                tasks.create_task(driver.follow_key_files()),
-            ]
-            await ended.wait()
-            for task in background:
-                task.cancel()
-    except (ControlSocketError, TransportError) as exc:
-        raise StartError(str(exc)) from exc
-    finally:
-        driver.stop()
-        transport.close()
-        await control.close()
-    log.info("the BFD engine has drained")
+        self._views = ProcessViews(self._driver, monotonic_us, self._scheduling, vitals)
+        self._control = ControlServer(
+            self._directory / "bfd.sock",
+            self._driver,
+            self._views,
+            self._hold_s,
+            on_news=self._wake_keeper,
+        )
+
+    async def run(self) -> None:
+        """Serve until the engine has drained."""
+        try:
+            await self._control.start()
+            self._transport.open()
+            self._scheduling.acquire()
+            self._resume(self._recover())
+            self._views.memory = lock_memory()
+            stop_collecting()
+            self._driver.start()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self._driver.drain)
+            log.info(
+                "the BFD engine is ready (pid %d, scheduling %s, memory %s)",
+                os.getpid(),
+                self._scheduling,
+                self._views.memory,
+            )
+            async with asyncio.TaskGroup() as tasks:
+                background = [
+                    tasks.create_task(self._control.hold.keep()),
+                    tasks.create_task(self._driver.follow_key_files()),
+                ]
+                await self._ended.wait()
+                for task in background:
+                    task.cancel()
+        except (ControlSocketError, TransportError) as exc:
+            raise StartError(str(exc)) from exc
+        finally:
+            self._driver.stop()
+            self._transport.close()
+            await self._control.close()
+            if self._keeper is not None:
+                self._keeper.close()
+                self._engine.marks.close()
+        log.info("the BFD engine has drained")
+
+    def _recover(self) -> Journal | None:
+        try:
+            journal = recover(self._directory, self._identity, self._hold_s, monotonic_us())
+        except JournalRefused as exc:
+            log.warning(
+                "the journal %s is refused: %s; the engine starts without sessions",
+                self._directory / recovery.NAME,
+                exc,
+            )
+            return None
+        return journal
+
+    def _resume(self, journal: Journal | None) -> None:
+        try:
+            self._engine.marks = SharedMarks(self._directory)
+        except OSError as exc:
+            log.warning(
+                "no shared memory (%s): after a crash the sessions will start Down", exc.strerror
+            )
+        if journal is not None:
+            self._engine.generation = journal.head.generation
+            self._engine.overrides.update(journal.head.overrides)
+            for remembered, port in journal.sessions:
+                self._transport.keep_port(remembered.discr, port)
+            self._driver.restore([remembered for remembered, _ in journal.sessions])
+            if journal.head.agent_left_us is not None:
+                self._control.hold.went_at(journal.head.agent_left_us)
+            up = sum(each.state is State.UP for each in self._engine.sessions())
+            log.info("resumed %d sessions, %d of them Up", len(journal.sessions), up)
+        self._keeper = Keeper(
+            self._directory / recovery.NAME,
+            self._identity,
+            self._engine,
+            self._head,
+            lambda session: self._transport.port_of(session.local_discr),
+        )
+        self._keeper.wake()
+
+    def _head(self) -> Head:
+        engine = self._engine
+        return Head(
+            engine.generation, self._control.hold.left_us, engine.marks.name, engine.overrides
+        )
+
+    def _wake_keeper(self) -> None:
+        if self._keeper is not None:
+            self._keeper.wake()
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run the engine until it has drained. Raises StartError."""
+    await Service(options).run()
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -155,17 +239,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Run the engine; the exit status."""
     options = parse(argv)
-    runtime_dir: Path = options.runtime_dir
     try:
         handler = logs.configure(options.log_level, options.log_format)
     except ValueError as exc:
         sys.stderr.write(f"vegd bfd: {exc}\n")
         return 2
     try:
-        _make_directory(runtime_dir)
-        key_file = options.key_file or runtime_dir / "discriminator.key"
+        _make_directory(options.runtime_dir)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(serve(runtime_dir, key_file, options.hold_time))
+            runner.run(serve(options))
     except StartError as exc:
         handler.close()
         sys.stderr.write(f"vegd bfd: {exc}\n")

@@ -1,11 +1,12 @@
 """One BFD session: the variables of RFC 5880 §6.8.1 and what moves them.
 
 Sans-IO. Four things can happen to a session: a packet (`receive`), time (`expire`), configuration
-(`configure`, `disable`) and the end (`retire`). Each returns the actions to take, most often none;
-the session is told the time and never asks. Everything that can change is brought into line in one
-place, `_settle`: advertised and used intervals, Poll Sequence, packet contents, deadlines. What we
-*say* (`negotiation.desired_min_tx_us`) and what we *do* (`tx_interval_us`) are different fields,
-because §6.8.3 lets them differ until the peer has confirmed.
+(`configure`, `disable`) and the end (`retire`); after a restart of the engine it goes on by
+`resume`. Each returns the actions to take, most often none; the session is told the time and never
+asks. Everything that can change is brought into line in one place, `_settle`: advertised and used
+intervals, Poll Sequence, packet contents, deadlines. What we *say*
+(`negotiation.desired_min_tx_us`) and what we *do* (`tx_interval_us`) are different fields, because
+§6.8.3 lets them differ until the peer has confirmed.
 
 Times are integer microseconds on one monotonic clock.
 """
@@ -21,6 +22,7 @@ from bfd.dampening import Dampening, Damper
 from bfd.evidence import SessionFacts
 from bfd.fsm import Diagnostic, Event, State, step
 from bfd.losses import Losses
+from bfd.memory import Memory
 from bfd.negotiation import Negotiation, Poll
 from bfd.packet import FINAL, POLL, ControlPacket, Discard, encode
 from bfd.timing import NEVER_US
@@ -35,6 +37,19 @@ _REASON = (
     "the peer says Up",
 )
 _DIAGNOSTICS = tuple(Diagnostic)
+_REMEMBERED = (
+    *("state", "local_diag", "remote_state", "remote_diag", "remote_discr", "remote_min_rx_us"),
+    *("remote_desired_min_tx_us", "remote_detect_mult", "remote_demand", "remote_sees_us"),
+    *(
+        "heard_us",
+        "created_us",
+        "admin_down_until_us",
+        "rx_packets",
+        "tx_packets",
+        "transitions",
+        "last_change",
+    ),
+)
 
 
 class Session:
@@ -45,6 +60,7 @@ class Session:
         "_body_sent",
         "_detection_due_us",
         "_draw",
+        "_kept",
         "_pace",
         "_patience_us",
         "_periodic",
@@ -62,11 +78,13 @@ class Session:
         "discards",
         "due_us",
         "heard_us",
+        "is_news",
         "key",
         "last_change",
         "local_diag",
         "local_discr",
         "losses",
+        "mark",
         "negotiation",
         "queued_us",
         "remote_demand",
@@ -101,6 +119,12 @@ class Session:
         self.clear_counters()
         self.last_change: StateChanged | None = None
         self.queued_us = NEVER_US
+        self.mark = 0
+        """Where the engine notes when this session was heard."""
+        self._kept: tuple[object, ...] = ()
+        self.is_news = True
+        """Whether what `memory` returns has changed, times and counters aside; the engine clears
+        it when it has taken note."""
         self.retire_us = NEVER_US
         self.admin_down_until_us = now_us
         self.due_us = now_us
@@ -251,6 +275,48 @@ class Session:
         self.send_errors[error] = self.send_errors.get(error, 0) + 1
         self.losses.not_sent(error, now_us)
 
+    # Across a restart ------------------------------------------------------------------------
+
+    def memory(self) -> Memory:
+        """What `resume` needs to go on."""
+        use = self.negotiation
+        return Memory(
+            desired_min_tx_us=use.desired_min_tx_us,
+            required_min_rx_us=use.required_min_rx_us,
+            desired_in_use_us=use.desired_in_use_us,
+            required_in_use_us=use.required_in_use_us,
+            poll=use.poll,
+            sent_us=self._sent_us,
+            auth=self.authentication.memory() if self.authentication else None,
+            damper=self.damper.memory(),
+            back_off=self.back_off.factor,
+            **{name: getattr(self, name) for name in _REMEMBERED},
+        )
+
+    def resume(self, memory: Memory, now_us: int, heard_until_us: int) -> Actions:
+        """Go on where the session was, which must be fresh and of the same configuration.
+
+        Nothing is sent before the next periodic packet is due. If the detection time has ended
+        meanwhile, as far as that can be judged (see `expire`), the session is Down.
+        """
+        for name in _REMEMBERED:
+            setattr(self, name, getattr(memory, name))
+        self.negotiation = Negotiation(memory.desired_min_tx_us, memory.required_min_rx_us)
+        self.negotiation.desired_in_use_us = memory.desired_in_use_us
+        self.negotiation.required_in_use_us = memory.required_in_use_us
+        self.negotiation.poll = memory.poll
+        if self.authentication is not None and memory.auth is not None:
+            self.authentication.resume(memory.auth)
+        self.damper.resume(memory.damper)
+        self.back_off.factor = memory.back_off
+        self.back_off.limit(self.config.back_off)
+        self._sent_us = memory.sent_us
+        self._planned_us = NEVER_US
+        self._settle(now_us, answering=True)
+        if self.detection_is_due(heard_until_us):
+            return self._expire_detection(now_us, "the engine was away longer than ")
+        return NOTHING
+
     # What others ask ------------------------------------------------------------------------
 
     def peer_detection_time_us(self) -> int:
@@ -366,10 +432,10 @@ class Session:
         hold_s = (self.damper.held_until_us - now_us) / 1_000_000
         return f"; held down for {hold_s:g} s"
 
-    def _expire_detection(self, now_us: int) -> Actions:
+    def _expire_detection(self, now_us: int, what: str = "nothing heard for ") -> Actions:
         silence_ms = max(self.detection_time_us, self._patience_us) / 1000
         self._patience_us = 0
-        changed = self._step(Event.EXPIRED, now_us, f"nothing heard for {silence_ms:g} ms")
+        changed = self._step(Event.EXPIRED, now_us, f"{what}{silence_ms:g} ms")
         if changed:
             self.back_off.slow_down()
         if self.authentication is not None and self.heard_us is not None:
@@ -399,6 +465,7 @@ class Session:
         if self.negotiation.poll is Poll.PAUSE:
             self.negotiation.sent_without_poll()
             self._prepare_periodic()
+            self._note_news()
         pace = self._pace
         self._planned_us = pace.next_planned_us(self._planned_us, now_us, self._draw())
         self._sent_us = now_us
@@ -430,7 +497,26 @@ class Session:
                 self._planned_us = NEVER_US
             self._body_sent = self._body
         self._schedule(now_us)
+        self._note_news()
         return actions
+
+    def _note_news(self) -> None:
+        use = self.negotiation
+        kept = (
+            self._body,
+            self.remote_state,
+            self.remote_diag,
+            self.remote_min_rx_us,
+            self.remote_desired_min_tx_us,
+            self.remote_detect_mult,
+            self.remote_demand,
+            use.desired_in_use_us,
+            use.required_in_use_us,
+            use.poll,
+        )
+        if kept != self._kept:
+            self._kept = kept
+            self.is_news = True
 
     def _advertise(self) -> None:
         # §6.8.3: while not Up, at least a second. Required Min RX stays as configured in every

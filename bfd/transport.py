@@ -248,6 +248,15 @@ class UdpTransport:
         self._close_sender(discr)
         self._ports.pop(discr, None)
 
+    def port_of(self, discr: int) -> int:
+        """The source port of a session; 0 when it has never sent."""
+        return self._ports.get(discr, 0)
+
+    def keep_port(self, discr: int, port: int) -> None:
+        """Let a session send from the port that it had before a restart."""
+        if port in SOURCE_PORTS and port not in self._ports.values():
+            self._ports[discr] = port
+
     def _close_sender(self, discr: int) -> None:
         sender = self._senders.pop(discr, None)
         if sender is not None:
@@ -270,19 +279,18 @@ class UdpTransport:
     def _bind(self, sock: socket.socket, key: SessionKey, discr: int) -> None:
         # RFC 5881 §4: one source port for the life of the session, unique here if possible. The
         # discriminator chooses it, so that it is the same again after a restart.
-        if discr in self._ports:
-            sock.bind(_address(key.local, self._ports[discr], key.interface))
-            return
+        before = self._ports.pop(discr, 0)
         taken = set(self._ports.values())
-        for offset in range(_PORT_TRIES):
-            port = SOURCE_PORTS[(discr + offset) % len(SOURCE_PORTS)]
-            if port in taken:
+        for offset in range(-1, _PORT_TRIES):
+            port = before if offset < 0 else SOURCE_PORTS[(discr + offset) % len(SOURCE_PORTS)]
+            if not port or port in taken:
                 continue
             try:
                 sock.bind(_address(key.local, port, key.interface))
             except OSError as exc:
                 if exc.errno == errno.EADDRINUSE:
                     continue
+                self.keep_port(discr, before)
                 raise
             self._ports[discr] = port
             return

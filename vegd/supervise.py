@@ -57,18 +57,24 @@ class Supervisor:
         )
 
     async def run(self) -> None:
-        """Keep the engine running, for ever; each end of it is logged as an error."""
+        """Keep the engine running, for ever; each end of it is logged as an error.
+
+        The first start is at once: within their detection times the sessions go on unharmed.
+        """
         backoff = Backoff(first=0.1, most=10.0)
         loop = asyncio.get_running_loop()
+        pause_s = 0.0
         while True:
             started = loop.time()
             await self._ended()
             if loop.time() - started > _STEADY_S:
                 backoff.reset()
+                pause_s = 0.0
             self.restarts += 1
-            pause = backoff.wait_s()
-            log.error("the BFD engine has ended; starting it again in %.1f s", pause)
-            await asyncio.sleep(pause)
+            when = f"in {pause_s:.1f} s" if pause_s else "now"
+            log.error("the BFD engine has ended; starting it again %s", when)
+            await asyncio.sleep(pause_s)
+            pause_s = backoff.wait_s()
             try:
                 await self.start()
             except EngineError as exc:

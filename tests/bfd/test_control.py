@@ -53,7 +53,7 @@ class Engines:
     async def running(self) -> AsyncIterator["Engines"]:
         await self.server.start()
         async with asyncio.TaskGroup() as tasks:
-            hold = tasks.create_task(self.server.keep_hold_time())
+            hold = tasks.create_task(self.server.hold.keep())
             try:
                 yield self
             finally:

@@ -302,7 +302,9 @@ async def test_N1_a_restarted_engine_has_its_discriminators_and_ports_again(
     assert seen[0] == seen[1]
     key = tmp_path / "a" / "discriminator.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert {p.name for p in key.parent.iterdir()} == {"discriminator.key", "bfd.sock"}
+    assert {p.name for p in key.parent.iterdir()} == {
+        *("discriminator.key", "bfd.sock", "bfd.journal")
+    }
 
 
 @pytest.mark.kernel

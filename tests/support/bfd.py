@@ -10,6 +10,7 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from bfd.actions import Actions, Ended, StateChanged, Transmit
@@ -117,6 +118,8 @@ class Node:
     sent: list[tuple[int, ControlPacket]] = field(default_factory=list)
     changed: list[tuple[int, StateChanged]] = field(default_factory=list)
     ended: int = 0
+    held_back: list[Callable[[], None]] | None = None
+    """Deliveries that wait, as in a socket that nobody reads."""
 
 
 class Link:
@@ -170,6 +173,17 @@ class Link:
                     self._perform(node, effect)
         self.now_us = end
 
+    def hold_back(self, node: Node) -> list[Callable[[], None]]:
+        """Let what arrives at a node wait; the list of it, which may be emptied."""
+        node.held_back = []
+        return node.held_back
+
+    def let_in(self, node: Node) -> None:
+        """Deliver what has waited, with the times at which it arrived."""
+        waiting, node.held_back = node.held_back or [], None
+        for deliver in waiting:
+            deliver()
+
     def later(self, us: int, what: Callable[[], None]) -> None:
         """Do something after a time."""
         heapq.heappush(self._events, (self.now_us + us, next(self._numbers), what))
@@ -200,8 +214,11 @@ class Link:
         receiver = self.b if sender is self.a else self.a
         key = session.key
 
-        def deliver() -> None:
-            meta = RxMeta(key.peer, key.local, 255, 2, self.now_us, key.multihop)
+        def deliver(at_us: int | None = None) -> None:
+            if receiver.held_back is not None:
+                receiver.held_back.append(partial(deliver, self.now_us))
+                return
+            meta = RxMeta(key.peer, key.local, 255, 2, at_us or self.now_us, key.multihop)
             effect = receiver.engine.receive(wire, meta, self.now_us)
             if effect is not None:
                 self._perform(receiver, effect)
