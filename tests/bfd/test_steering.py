@@ -55,7 +55,13 @@ def test_only_up_without_poll_and_final_can_wait(pair: Pair) -> None:
 def test_other_flags_and_a_diagnostic_do_not_matter(pair: Pair) -> None:
     packet = ControlPacket(State.UP, 7, 9, control_plane_independent=True, demand=True)
     assert taken_by(pair, encode(packet)) == "patient"
-    assert taken_by(pair, encode(packet._replace(diagnostic=3, auth=b"\1\4\1x"))) == "patient"
+    assert taken_by(pair, encode(packet._replace(diagnostic=3))) == "patient"
+
+
+def test_authenticated_packets_keep_their_order(pair: Pair) -> None:
+    for state in State:
+        data = encode(ControlPacket(state, 7, 9, auth=b"\1\4\1x"))
+        assert taken_by(pair, data) == "urgent", state
 
 
 @pytest.mark.parametrize("data", [b"", b"\x20"], ids=["empty", "one byte"])
