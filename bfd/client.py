@@ -7,7 +7,7 @@ closed, and `connect` may be tried again. What the engine refuses shows as Contr
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -177,7 +177,7 @@ class Client:
         async with self._lock:
             await self._request({"op": "clear", "peer": peer})
 
-    async def events(self, after: Joined | None = None) -> AsyncIterator[Event]:
+    async def events(self, after: Joined | None = None) -> AsyncGenerator[Event, None]:
         """First how it was joined, then what happens. Ends with the engine.
 
         `after` is where an earlier call has got to. If that is still known, the stream goes on
@@ -198,7 +198,7 @@ class Client:
         finally:
             await connection.close()
 
-    async def watch(self) -> AsyncIterator[SessionSnapshot]:
+    async def watch(self) -> AsyncGenerator[SessionSnapshot, None]:
         """Every session once, then each that changes, in its newest state. Ends with the engine.
 
         A session that was removed from the set appears once more, AdminDown.

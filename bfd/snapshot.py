@@ -276,11 +276,11 @@ class EngineSnapshot:
     memory: str
     """Whether the memory is locked, or why not."""
     log_lines_lost: int
-    idle_overrides: int
-    """Overrides for sessions that are not in the set."""
     key_faults: tuple[str, ...]
     """Key files that cannot be used, in sentences: the sessions named go on with the keys of
     before, or wait if they had none."""
+    idle_overrides: tuple[SessionKey, ...]
+    """Sessions that are not in the set and would have an override; the first few of them."""
     scheduling: str
     draining: bool
 
@@ -298,6 +298,7 @@ class EngineSnapshot:
             "overflows": dict(self.overflows),
             "vitals": self.vitals._asdict(),
             "key_faults": list(self.key_faults),
+            "idle_overrides": [key._asdict() for key in self.idle_overrides],
         }
 
     @classmethod
@@ -312,6 +313,7 @@ class EngineSnapshot:
             overflows=dict(document["overflows"]),
             vitals=Vitals(**document["vitals"]),
             key_faults=tuple(document["key_faults"]),
+            idle_overrides=tuple(key_from_json(each) for each in document["idle_overrides"]),
         )
 
 
@@ -327,6 +329,7 @@ _HEAD = tuple(
         "overflows",
         "vitals",
         "key_faults",
+        "idle_overrides",
     }
 )
 

@@ -13,6 +13,8 @@ from bfd.session import Session
 from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot, describe, label_discards
 from bfd.vitals import VitalsReader
 
+_IDLE_SHOWN = 16
+
 
 class Socket(Protocol):
     """A receiving socket, as far as it is shown."""
@@ -80,8 +82,8 @@ class ProcessViews:
             cpu_limit=self._vitals.cpu_limit(),
             memory=self.memory,
             log_lines_lost=_log_lines_lost(),
-            idle_overrides=len(engine.overrides.keys() - in_set),
             key_faults=self._shown.key_faults,
+            idle_overrides=tuple(sorted(engine.overrides.keys() - in_set)[:_IDLE_SHOWN]),
             scheduling=str(self._scheduling),
             draining=engine.draining,
         )

@@ -8,13 +8,13 @@ from enum import StrEnum
 
 import msgspec
 
-from bfd.fsm import State
 from bfd.snapshot import EngineSnapshot
 from dataplane.kernel import ConntrackUsage
 from vegd.control import Convergence, Phase
 from vegd.drain import Drain
 from vegd.gate import Gate, Gates, words
 from vegd.sources.file import SpecSnapshot
+from vegd.words import state_name
 
 
 class GatewayState(StrEnum):
@@ -152,16 +152,3 @@ def _sessions(engine: EngineSnapshot | None) -> tuple[SessionLine, ...]:
         )
         for each in (engine.sessions if engine else ())
     )
-
-
-_STATE_NAMES = {
-    State.ADMIN_DOWN: "AdminDown",
-    State.DOWN: "Down",
-    State.INIT: "Init",
-    State.UP: "Up",
-}
-
-
-def state_name(state: State) -> str:
-    """The state as the RFC writes it."""
-    return _STATE_NAMES[state]

@@ -84,8 +84,8 @@ def test_an_engine_snapshot_survives_json() -> None:
         cpu_limit=0.3,
         memory="locked",
         log_lines_lost=0,
-        idle_overrides=0,
         key_faults=("session a -> b: auth.keys[0].file: ...",),
+        idle_overrides=(KEY,),
         scheduling="nice -20",
         draining=False,
     )

@@ -9,7 +9,7 @@ import time
 from typing import Any, NamedTuple
 
 from bfd.packet import HEADER_LENGTH, ControlPacket, Discard, decode
-from vegd.status import state_name
+from vegd.words import state_name
 
 SINGLE_HOP_PORT = 3784
 MULTIHOP_PORT = 4784

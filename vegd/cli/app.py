@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vegd import __version__
-from vegd.cli import agent, bfd, capture, check, clean, drain, lab, plan, run, sessions, status
+from vegd.cli import agent, bfd, capture, check, clean, drain, lab, plan, run, sessions, status, why
 from vegd.errors import VegdError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.command()(capture.capture)
 app.command()(drain.drain)
 app.command()(drain.undrain)
 app.command()(clean.clean)
+app.command()(why.why)
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(lab.app, name="lab")
 

@@ -1,67 +1,67 @@
-"""``vegd sessions``: the BFD sessions, straight from the engine."""
+"""``vegd sessions``: the BFD sessions, straight from the engine, and all that is about them."""
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from bfd.auth import AuthConfig
-from bfd.client import Client, ControlError
-from bfd.config import SessionKey
-from bfd.fsm import State
-from bfd.snapshot import EngineSnapshot, SessionSnapshot, StateChange
+from bfd.snapshot import SessionSnapshot, StateChange
+from vegd.cli import follow, history, operate
+from vegd.cli.engine import (
+    Asked,
+    OwnRuntimeDir,
+    Peer,
+    asked,
+    exit_by_state,
+    sessions_with,
+    snapshot,
+)
 from vegd.cli.options import RUNTIME_DIR, AsJson, RuntimeDir, show, table
-from vegd.errors import Unreachable, VegdError
-from vegd.status import state_name
+from vegd.words import age, moment, ms, override_text, plain, state_name
 
 app = typer.Typer(invoke_without_command=True)
+app.command("history")(history.history)
+app.command("watch")(follow.watch)
+app.command("events")(follow.events)
+app.command("admin-down")(operate.admin_down)
+app.command("admin-up")(operate.admin_up)
+app.command("set")(operate.set_values)
+app.command("unset")(operate.unset_values)
+app.add_typer(operate.clear, name="clear")
 
 
 @app.callback()
 def sessions(
     context: typer.Context, runtime_dir: RuntimeDir = RUNTIME_DIR, as_json: AsJson = False
 ) -> None:
-    """List the BFD sessions, or show one (vegd sessions show PEER).
+    """List the BFD sessions, or look at and change one of them.
 
     Exit status: 0 all are Up, 1 one is not or there is none, 3 no engine answers.
     """
-    context.obj = (runtime_dir, as_json)
+    context.obj = Asked(runtime_dir, as_json)
     if context.invoked_subcommand is not None:
         return
-    engine = _ask(runtime_dir)
+    engine = snapshot(context.obj.socket)
     if as_json:
         typer.echo(json.dumps([each.to_json() for each in engine.sessions], indent=2))
     else:
-        rows = table(
-            "LOCAL", "PEER", "STATE", "REMOTE", "FOR", "TX ms", "DETECT ms", "CHANGES", "WHY"
-        )
-        for each in engine.sessions:
-            rows.add_row(*_row(each))
-        show(rows)
-    _exit(engine.sessions)
+        show(follow.overview(engine))
+    exit_by_state(engine.sessions)
 
 
 @app.command("show")
 def show_session(
     context: typer.Context,
-    peer: Annotated[str, typer.Argument(help="Address of the peer.")],
+    peer: Peer,
     as_json: AsJson = False,
+    runtime_dir: OwnRuntimeDir = None,
 ) -> None:
     """Show everything about the sessions with one peer."""
-    runtime_dir, json_before = context.obj
-    try:
-        wanted = str(ip_address(peer))
-    except ValueError as exc:
-        raise typer.BadParameter(f"{peer!r} is not an IP address", param_hint="PEER") from exc
-    found = tuple(each for each in _ask(runtime_dir).sessions if each.key.peer == wanted)
-    if not found:
-        raise VegdError(f"there is no session with {wanted}; 'vegd sessions' lists them all")
-    if as_json or json_before:
+    ours = asked(context, runtime_dir, as_json=as_json)
+    found = sessions_with(snapshot(ours.socket), peer)
+    if ours.as_json:
         typer.echo(json.dumps([each.to_json() for each in found], indent=2))
     else:
         for each in found:
@@ -70,46 +70,7 @@ def show_session(
             for label, text in _details(each):
                 rows.add_row(label, text)
             show(rows)
-    _exit(found)
-
-
-def _exit(sessions: tuple[SessionSnapshot, ...]) -> None:
-    all_up = sessions and all(each.state is State.UP for each in sessions)
-    raise typer.Exit(0 if all_up else 1)
-
-
-def _ask(runtime_dir: Path) -> EngineSnapshot:
-    async def ask() -> EngineSnapshot:
-        async with Client(runtime_dir / "bfd.sock") as client:
-            return await client.snapshot()
-
-    try:
-        return asyncio.run(ask())
-    except (OSError, ControlError) as exc:
-        raise Unreachable(
-            f"no BFD engine answers at {runtime_dir / 'bfd.sock'} ({exc}); is it running, "
-            "and is --runtime-dir the one it was started with?"
-        ) from exc
-
-
-def _row(each: SessionSnapshot) -> tuple[str, ...]:
-    change = each.last_change
-    return (
-        each.key.local,
-        _peer(each.key),
-        state_name(each.state),
-        state_name(each.remote_state),
-        _age(change.at) if change else "-",
-        _ms(each.tx_interval_us),
-        _ms(each.detection_time_us),
-        str(each.transitions),
-        change.reason if change else "-",
-    )
-
-
-def _peer(key: SessionKey) -> str:
-    zone = f"%{key.interface}" if key.interface else ""
-    return f"{key.peer}{zone}" + (" multihop" if key.multihop else "")
+    exit_by_state(found)
 
 
 def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
@@ -120,7 +81,7 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
         yield "last change", _change(each.last_change)
     yield (
         "diagnostics",
-        f"ours {_words(each.local_diag.name)}, theirs {_words(each.remote_diag.name)}",
+        f"ours {plain(each.local_diag.name)}, theirs {plain(each.remote_diag.name)}",
     )
     yield "discriminators", f"ours {each.local_discr:#010x}, theirs {each.remote_discr:#010x}"
     timers = _timers(config.desired_min_tx_us, config.required_min_rx_us, config.detect_mult)
@@ -128,17 +89,19 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
     enabled = "enabled" if config.enabled else "disabled"
     yield "configured", f"{timers}, TTL from {config.min_ttl}, {role}, {enabled}"
     yield "authentication", _authentication(config.auth, in_use=each.auth_in_use)
+    if not each.override.is_empty:
+        yield "override", override_text(each.override)
     yield (
         "peer announces",
         _timers(each.remote_desired_min_tx_us, each.remote_min_rx_us, each.remote_detect_mult),
     )
     poll = ", poll sequence running" if each.polling else ""
-    detection = _ms(each.detection_time_us)
-    yield "in use", f"transmit {_ms(each.tx_interval_us)} ms, detection {detection} ms{poll}"
-    heard = "never" if each.heard_us_ago is None else f"{_ms(each.heard_us_ago)} ms ago"
+    detection = ms(each.detection_time_us)
+    yield "in use", f"transmit {ms(each.tx_interval_us)} ms, detection {detection} ms{poll}"
+    heard = "never" if each.heard_us_ago is None else f"{ms(each.heard_us_ago)} ms ago"
     yield "packets", f"{each.rx_packets} received (last {heard}), {each.tx_packets} sent"
     for reason, count in sorted(each.discards.items()):
-        yield "dropped", f"{count} ({_words(reason)})"
+        yield "dropped", f"{count} ({plain(reason)})"
     for error, count in sorted(each.send_errors.items()):
         yield "not sent", f"{count} ({error})"
     yield "changes", str(each.transitions)
@@ -160,28 +123,10 @@ def _authentication(auth: AuthConfig | None, *, in_use: bool) -> str:
 
 
 def _change(change: StateChange) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
+    when = moment(change.at)
     states = f"{state_name(change.old)} to {state_name(change.new)}"
-    return f"{states} at {when} ({_age(change.at)} ago): {change.reason}"
+    return f"{states} at {when} ({age(time.time() - change.at)} ago): {change.reason}"
 
 
 def _timers(tx_us: int, rx_us: int, multiplier: int) -> str:
-    return f"transmit {_ms(tx_us)} ms, receive {_ms(rx_us)} ms, multiplier {multiplier}"
-
-
-def _words(name: str) -> str:
-    return name.lower().replace("_", " ")
-
-
-def _ms(us: int) -> str:
-    return f"{us / 1000:g}"
-
-
-def _age(at: float) -> str:
-    seconds = max(0, int(time.time() - at))
-    if seconds < 60:
-        return f"{seconds}s"
-    for unit_s, unit, part_s, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if seconds >= unit_s:
-            return f"{seconds // unit_s}{unit}{seconds % unit_s // part_s:02d}{part}"
-    return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"transmit {ms(tx_us)} ms, receive {ms(rx_us)} ms, multiplier {multiplier}"

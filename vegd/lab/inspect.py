@@ -9,7 +9,7 @@ from bfd.client import Client, ControlError
 from vegd.lab import events
 from vegd.lab.lab import Lab
 from vegd.lab.topology import Family
-from vegd.status import state_name
+from vegd.words import state_name
 
 
 @dataclass(frozen=True, slots=True)

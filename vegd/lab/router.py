@@ -21,7 +21,7 @@ from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import State
 from vegd.lab import events
 from vegd.lab.topology import Family, LabOptions, Topology
-from vegd.status import state_name
+from vegd.words import state_name
 
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _DEFAULTS = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
