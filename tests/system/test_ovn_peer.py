@@ -229,7 +229,7 @@ async def test_B15_timers_of_ovn_change_without_a_poll(lab: Lab) -> None:
         await both_up(m)
         before = (await m.client.snapshot()).sessions[0].transitions
         m.peer.late_s = 0.0
-        # Downward by half at most: OVN judges our silence by its new interval, before we hear of it.
+        # Down by half at most: OVN judges our silence by its new interval, before it tells us.
         for ms in (400, 200, 50, 200):
             m.peer.min_tx_ms = m.peer.min_rx_ms = ms
             faster_us = max(ms, 100) * 1000
