@@ -1,11 +1,12 @@
 """What the rest of the program needs of a kernel; `dataplane.linux` is the real one."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dataplane.model import DataplaneState, Interface
+from dataplane.model import Connection, DataplaneState, Interface
 from dataplane.plan import ApplyReport, Plan
+from dataplane.tracking import TrackingFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ class Kernel(Protocol):
 
     async def conntrack(self) -> ConntrackUsage:
         """How full the connection table is."""
+        ...
+
+    async def tracking(self) -> TrackingFacts:
+        """The parameters of connection tracking as they are."""
+        ...
+
+    async def forget(self, is_stale: Callable[[Connection], bool]) -> int:
+        """Remove the tracked connections of which that is said; returns their number."""
         ...
 
     async def aclose(self) -> None:

@@ -2,19 +2,22 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Self
 
-from dataplane import conntrack, ruleset
+from dataplane import conntrack, ruleset, tracking
+from dataplane.connections import forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
-from dataplane.model import DataplaneState, Interface, Sysctl
+from dataplane.model import Connection, DataplaneState, Interface, Sysctl
 from dataplane.netlink import Netlink, read_sysctl
+from dataplane.nfnetlink import Channel
 from dataplane.nftables import Nftables
 from dataplane.nftmonitor import nftables_changes
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
 from dataplane.render import FORWARDING
+from dataplane.tracking import TrackingFacts
 
 _CAP_NET_ADMIN = 12
 _SYSCTL_POLL_S = 0.5
@@ -136,6 +139,15 @@ class LinuxKernel:
     async def counters(self) -> tuple[PolicyCounter, ...]:
         """The counters of all policies."""
         return ruleset.policy_counters(self._nftables.counters())
+
+    async def tracking(self) -> TrackingFacts:
+        """The parameters of connection tracking as they are."""
+        return tracking.facts()
+
+    async def forget(self, is_stale: Callable[[Connection], bool]) -> int:
+        """Remove the tracked connections of which that is said; returns their number."""
+        with Channel() as channel:
+            return await asyncio.to_thread(forget, channel, is_stale)
 
     async def conntrack(self) -> ConntrackUsage:
         """How full the connection table is."""

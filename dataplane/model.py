@@ -13,6 +13,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
 )
+from typing import NamedTuple
 
 from dataplane.sources import IPNetwork, Sources
 
@@ -133,6 +134,8 @@ class GatewayIntent:
     clamp_mss: bool = True
     """Whether TCP connections are told a segment size that fits the path, both ways."""
     input_protection: InputProtection | None = None
+    parameters: frozenset["Sysctl"] = frozenset()
+    """Kernel parameters besides those that forwarding needs (`dataplane.tracking`)."""
 
     def sources(self) -> Sources:
         """Which policies each source falls under: no-SNAT is stronger, then what is listed first.
@@ -151,6 +154,21 @@ class Interface:
     up: bool
     mtu: int
     addresses: tuple[IPInterface, ...]
+
+
+class Connection(NamedTuple):
+    """A fact: a tracked connection, as its first packet had it, and what SNAT shows of it."""
+
+    protocol: int
+    source: IPAddress
+    source_port: int
+    destination: IPAddress
+    destination_port: int
+    shown: IPAddress
+    """Where answers are sent to: the source itself, or its external address."""
+    shown_port: int
+    translated: bool
+    """Whether its source is translated."""
 
 
 @dataclass(frozen=True, slots=True)

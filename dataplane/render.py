@@ -49,7 +49,7 @@ def render(intent: GatewayIntent, sources: Sources | None = None) -> DataplaneSt
         },
         routes=frozenset(route for version in families for route in _routes(intent, version)),
         rules=frozenset(rule for version in families for rule in _rules(intent, version)),
-        sysctls=frozenset(_sysctls(intent, families)),
+        sysctls=frozenset(_sysctls(intent, families)) | intent.parameters,
         nft=render_table(intent, families, sources),
     )
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from bfd.auth import AuthConfig, AuthKey, Transition
 from bfd.dampening import Dampening
 from bfd.session import SessionConfig, SessionKey
-from dataplane import model
+from dataplane import model, tracking
 from vegd.facts import NodeFacts
 from vegd.side_checks import family, is_link_local, names_its_subnet, subnets
-from vegd.spec import Auth, Bfd, ExternalSide, GatewaySpec, Peer, Policy, Side, Snat
+from vegd.spec import Auth, Bfd, Conntrack, ExternalSide, GatewaySpec, Peer, Policy, Side, Snat
 from vegd.texts import Address, InterfaceAddress
 
 _FAMILIES = (4, 6)
@@ -86,6 +86,7 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
         reasons += _peer_reasons(spec.bfd, internal, facts)
     if reasons:
         return Waiting(tuple(reasons))
+    parameters, refused = tracking.parameters(_tracking(spec.conntrack), facts.tracking)
     return Intent(
         dataplane=model.GatewayIntent(
             internal=_compile_side(internal),
@@ -97,9 +98,10 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
             translation=_translation(spec.external.snat),
             clamp_mss=spec.mss_clamp,
             input_protection=_protection(spec),
+            parameters=parameters,
         ),
         sessions=() if spec.bfd is None else _sessions(spec.bfd, internal, facts),
-        notes=_notes(spec, internal, external) + _absences(spec, internal, facts),
+        notes=_notes(spec, internal, external) + _absences(spec, internal, facts) + refused,
     )
 
 
@@ -116,6 +118,16 @@ def _compile_policy(policy: Policy) -> model.Policy:
 
 def _translation(snat: Snat) -> model.Translation:
     return model.Translation(snat.addresses, snat.ports)
+
+
+def _tracking(wish: Conntrack) -> tracking.Tracking:
+    return tracking.Tracking(
+        maximum=wish.max,
+        accounting=wish.accounting,
+        tcp_established_s=wish.tcp_established,
+        udp_s=wish.udp,
+        udp_stream_s=wish.udp_stream,
+    )
 
 
 def _protection(spec: GatewaySpec) -> model.InputProtection | None:

@@ -17,9 +17,10 @@ from dataplane.diff import diff
 from dataplane.drift import drift
 from dataplane.errors import DataplaneError
 from dataplane.kernel import Kernel
-from dataplane.model import DataplaneState
-from dataplane.plan import ApplyReport, Plan
+from dataplane.model import DataplaneState, GatewayIntent
+from dataplane.plan import ApplyReport, NftChange, Plan
 from dataplane.render import render
+from dataplane.stale import Judge, local_addresses
 from vegd.backoff import Backoff
 from vegd.compile import Intent, Waiting, compile  # noqa: A004 - the architecture's word
 from vegd.facts import NodeFacts
@@ -69,6 +70,8 @@ class ReconcileCounters:
     """Operations that were carried out, by kind of object."""
     repairs: Counter[str] = field(default_factory=Counter)
     """Of these, what undid a change by somebody else, by kind of part (`dataplane.plan.Part`)."""
+    forgotten: int = 0
+    """Tracked connections that contradicted the policies and were removed."""
     apply_s: float = 0.0
     """Time spent in attempts, in seconds."""
 
@@ -83,6 +86,8 @@ class Reconciler:
         self.counters = ReconcileCounters()
         self._stood: DataplaneState | None = None
         """What the kernel was last seen to look like when it was as wished."""
+        self._judged: GatewayIntent | None = None
+        """What the tracked connections were last compared with."""
         self._originals = Originals(settings.runtime_dir)
         self._kernel = kernel
         self._settings = settings
@@ -160,7 +165,7 @@ class Reconciler:
             self.counters.apply_s += time.monotonic() - began
 
     async def _converge(self, snapshot: SpecSnapshot) -> Convergence:
-        facts = NodeFacts(await self._kernel.interfaces())
+        facts = NodeFacts(await self._kernel.interfaces(), await self._kernel.tracking())
         assert snapshot.spec is not None  # noqa: S101 - run() asks first
         compiled = compile(snapshot.spec, facts)
         if isinstance(compiled, Waiting):
@@ -171,20 +176,36 @@ class Reconciler:
                 reasons=compiled.reasons,
                 intent=self.convergence.intent,
             )
-        desired = render(compiled.dataplane)
+        intent = compiled.dataplane
+        sources = intent.sources()
+        desired = render(intent, sources)
         observed = await self._kernel.observe(desired)
         plan = diff(observed, desired)
         if not plan:
+            await self._forget(Judge(intent, sources, local_addresses(intent, facts.interfaces)))
             self._stood = desired
             return Convergence(Phase.CONVERGED, FAMILIES, snapshot.generation, intent=compiled)
         self._originals.note(observed, plan)
         report = await self._kernel.apply(plan)
         self._count(report, observed)
         left = diff(await self._kernel.observe(desired), desired)
+        if any(isinstance(op.object, NftChange) for op in report.applied):
+            self._judged = None
         if not left:
+            await self._forget(Judge(intent, sources, local_addresses(intent, facts.interfaces)))
             self._stood = desired
             return Convergence(Phase.CONVERGED, FAMILIES, snapshot.generation, intent=compiled)
         return self._failure(snapshot.generation, compiled, report, left)
+
+    async def _forget(self, judge: Judge) -> None:
+        """Forget the connections that contradict the policies, once for each version of them."""
+        if judge.subject == self._judged:
+            return
+        count = await self._kernel.forget(judge)
+        self._judged = judge.subject
+        self.counters.forgotten += count
+        if count:
+            log.info("forgot %d tracked connections that contradict the policies", count)
 
     def _count(self, report: ApplyReport, observed: DataplaneState) -> None:
         repaired = []

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dataplane.model import Interface
+from dataplane.tracking import NO_TRACKING, TrackingFacts
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """The interfaces of the network namespace by name, with their addresses."""
+    """The interfaces of the network namespace by name, and its connection tracking."""
 
     interfaces: Mapping[str, Interface]
+    tracking: TrackingFacts = NO_TRACKING

@@ -108,6 +108,11 @@ def _gateway(reading: Reading) -> Iterator[Metric]:
         "Objects of ours that somebody else had changed and that were put right, by kind.",
         reading.reconciles.repairs,
     )
+    yield CounterMetricFamily(
+        "vegd_conntrack_forgotten",
+        "Tracked connections that contradicted the policies and were removed.",
+        value=reading.reconciles.forgotten,
+    )
     yield _gauge("vegd_draining", "Whether a drain goes on.", status.drain is not None)
     if status.drain is not None:
         yield _gauge(

@@ -17,7 +17,7 @@ from bfd.auth import AuthType
 from vegd import spec_checks
 from vegd.document import Hint, Text, decode
 from vegd.faults import Fault, SpecError
-from vegd.spec_traffic import Input, Networks, Snat, Truth
+from vegd.spec_traffic import Conntrack, Input, Networks, Snat, Truth
 from vegd.texts import (
     NAME_RULE,
     Address,
@@ -38,6 +38,7 @@ __all__ = [
     "Auth",
     "AuthKey",
     "Bfd",
+    "Conntrack",
     "Dampening",
     "Drain",
     "ExternalSide",
@@ -307,6 +308,7 @@ class GatewaySpec(Struct, frozen=True, kw_only=True, rename="camel"):
     bfd: Annotated[Bfd, _Sub] | None = None
     drain: Annotated[Drain, _Sub] = Drain()
     mss_clamp: Truth = True
+    conntrack: Annotated[Conntrack, _Sub] = Conntrack()
     input: Annotated[Input, _Sub] = Input()
     metrics: Annotated[Metrics, _Sub] = Metrics()
 

@@ -35,6 +35,22 @@ class Snat(Struct, frozen=True, kw_only=True):
     ) = None
 
 
+_Seconds = Annotated[int, Meta(ge=1, le=1_000_000), Hint("give 1 to 1000000 (seconds)")]
+
+
+class Conntrack(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The kernel's table of connections; what is None stays as the kernel has it. In seconds."""
+
+    max: (
+        Annotated[int, Meta(ge=1024, le=16_777_216), Hint("give 1024 to 16777216 (connections)")]
+        | None
+    ) = None
+    accounting: Truth = True
+    tcp_established: _Seconds | None = None
+    udp: _Seconds | None = None
+    udp_stream: _Seconds | None = None
+
+
 class Input(
     Struct, frozen=True, kw_only=True, rename={"tcp_ports": "tcpPorts", "udp_ports": "udpPorts"}
 ):

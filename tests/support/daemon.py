@@ -103,7 +103,9 @@ class Site:
         """What the daemon would have to change in the kernel; empty if all is as configured."""
 
         async def work(kernel: Kernel) -> list[str]:
-            compiled = compile(load(self.config), NodeFacts(await kernel.interfaces()))
+            compiled = compile(
+                load(self.config), NodeFacts(await kernel.interfaces(), await kernel.tracking())
+            )
             if isinstance(compiled, Waiting):
                 return list(compiled.reasons)
             desired = render(compiled.dataplane)

@@ -4,14 +4,24 @@ It holds objects of ours and of others, refuses what a real kernel refuses (an a
 that is not there) and can be told to refuse more.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from dataplane.errors import DataplaneError, Refused
 from dataplane.kernel import ConntrackUsage, PolicyCounter
-from dataplane.model import Address, DataplaneState, Interface, Link, Route, Rule, Sysctl
+from dataplane.model import (
+    Address,
+    Connection,
+    DataplaneState,
+    Interface,
+    Link,
+    Route,
+    Rule,
+    Sysctl,
+)
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
 from dataplane.render import FORWARDING
+from dataplane.tracking import NO_TRACKING, TrackingFacts
 
 
 class FakeKernel:
@@ -22,6 +32,7 @@ class FakeKernel:
             links=frozenset(Link(name, mtu=1500, up=False, owned=False) for name in links)
         )
         self.refusing: set[type] = set()
+        self.connections: set[Connection] = set()
 
     async def interfaces(self) -> Mapping[str, Interface]:
         return {
@@ -120,6 +131,14 @@ class FakeKernel:
 
     async def conntrack(self) -> ConntrackUsage:
         return ConntrackUsage(0, 0)
+
+    async def tracking(self) -> TrackingFacts:
+        return NO_TRACKING
+
+    async def forget(self, is_stale: Callable[[Connection], bool]) -> int:
+        stale = {each for each in self.connections if is_stale(each)}
+        self.connections -= stale
+        return len(stale)
 
     async def aclose(self) -> None:
         """Nothing to close."""

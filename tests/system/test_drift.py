@@ -132,3 +132,21 @@ def test_what_cannot_be_put_right_is_named_and_tried_again(site: Site) -> None:
         assert (code, reason in text) == (503, True)
         ip("route", "del", *theirs.split(), ns=site.gateway)
         daemon.wait_for("ready")
+
+
+def test_connection_tracking_is_as_configured_and_put_right(site: Site) -> None:
+    site.write(conntrack={"tcpEstablished": 7200, "udp": 40, "udpStream": 100, "max": 100_000})
+    names = ("acct", "tcp_timeout_established", "udp_timeout", "udp_timeout_stream")
+
+    def values() -> list[str]:
+        paths = [f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in names]
+        return run(site.gateway, "cat", *paths).stdout.split()
+
+    with site.daemon() as daemon:
+        status = daemon.wait_for("ready")
+        assert values() == ["1", "7200", "40", "100"]
+        # The size of the table belongs to the first network namespace.
+        size = "net.netfilter.nf_conntrack_max stays "
+        assert [note.startswith(size) for note in status["notes"]].count(True) == 1
+        run(site.gateway, "sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=9")
+        eventually(lambda: values()[2] == "40", "the parameter is back")

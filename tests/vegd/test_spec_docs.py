@@ -12,6 +12,7 @@ from vegd.spec import (
     Auth,
     AuthKey,
     Bfd,
+    Conntrack,
     Dampening,
     Drain,
     ExternalSide,
@@ -41,6 +42,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "bfd.auth": Auth,
     "bfd.auth.keys[]": AuthKey,
     "drain": Drain,
+    "conntrack": Conntrack,
     "input": Input,
     "metrics": Metrics,
 }

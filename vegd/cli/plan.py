@@ -41,7 +41,7 @@ async def _plan(config: Path) -> dict[str, list[str]]:
     try:
         kernel = await LinuxKernel.open()
         try:
-            compiled = compile(spec, NodeFacts(await kernel.interfaces()))
+            compiled = compile(spec, NodeFacts(await kernel.interfaces(), await kernel.tracking()))
             if isinstance(compiled, Waiting):
                 return {"waiting": list(compiled.reasons), "notes": [], "lines": []}
             desired = render(compiled.dataplane)
