@@ -169,6 +169,25 @@ def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
         "Wake-ups of the engine later than half the shortest interval.",
         value=engine.stalls,
     )
+    yield CounterMetricFamily(
+        "vegd_bfd_stalled_seconds",
+        "How late these wake-ups were, added up.",
+        value=engine.stalled_us / 1_000_000,
+    )
+    yield _gauge(
+        "vegd_bfd_longest_stall_seconds",
+        "The latest of these wake-ups since the engine was started.",
+        engine.longest_stall_us / 1_000_000,
+    )
+    yield from _processor(engine)
+    overflows = CounterMetricFamily(
+        "vegd_bfd_receive_overflows",
+        "Packets that found no room in a receive buffer (SO_RXQ_OVFL), by socket.",
+        labels=["socket"],
+    )
+    for socket, count in sorted(engine.overflows.items()):
+        overflows.add_metric([socket], count)
+    yield overflows
     yield _histogram(
         "vegd_bfd_transmit_lateness_seconds",
         "How late periodic packets were sent.",
@@ -192,6 +211,46 @@ def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
         "Key files that cannot be used, so that their sessions keep the keys of before.",
         len(engine.key_faults),
     )
+
+
+def _processor(engine: EngineSnapshot) -> Iterator[Metric]:
+    """What the engine was granted and denied; what the kernel does not tell is left out."""
+    granted = GaugeMetricFamily(
+        "vegd_bfd_engine_info",
+        "What the engine was granted.",
+        labels=["scheduling", "memory"],
+    )
+    granted.add_metric([engine.scheduling, engine.memory], 1)
+    yield granted
+    if engine.cpu_limit is not None:
+        yield _gauge(
+            "vegd_bfd_cpu_limit", "CPU quota of the engine, in processors.", engine.cpu_limit
+        )
+    vitals = engine.vitals
+    counters = (
+        (
+            "vegd_bfd_throttled_periods",
+            "Periods in which the CPU quota was used up.",
+            vitals.throttled_periods,
+        ),
+        (
+            "vegd_bfd_throttled_seconds",
+            "How long the CPU quota denied processors, added up over them.",
+            _seconds(vitals.throttled_us),
+        ),
+        (
+            "vegd_bfd_processor_wait_seconds",
+            "How long the engine was ready to run and had no processor.",
+            _seconds(vitals.waited_us),
+        ),
+    )
+    for name, text, value in counters:
+        if value is not None:
+            yield CounterMetricFamily(name, text, value=value)
+
+
+def _seconds(us: int | None) -> float | None:
+    return None if us is None else us / 1_000_000
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
@@ -237,6 +296,11 @@ def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
         "Control packets refused, by reason.",
         labels=[*_SESSION, "reason"],
     )
+    unsent = CounterMetricFamily(
+        "vegd_bfd_session_packets_not_sent",
+        "Control packets that the kernel refused to send, by error.",
+        labels=[*_SESSION, "error"],
+    )
     for each in sessions:
         key = each.key
         kind = "multihop" if key.multihop else "single-hop"
@@ -245,8 +309,11 @@ def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
             families[name].add_metric(labels, value)
         for reason, count in sorted(each.discards.items()):
             dropped.add_metric([*labels, reason], count)
+        for error, count in sorted(each.send_errors.items()):
+            unsent.add_metric([*labels, error], count)
     yield from families.values()
     yield dropped
+    yield unsent
 
 
 def _values(session: SessionSnapshot) -> dict[str, float]:

@@ -1,0 +1,101 @@
+"""What the engine measures about itself reaches ``/metrics``, in seconds."""
+
+from dataclasses import replace
+
+import pytest
+
+from bfd.lateness import Lateness
+from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot, describe
+from bfd.vitals import Vitals
+from tests.support.bfd import Bench
+from vegd.control import ReconcileCounters
+from vegd.metrics import Reading, exposition
+from vegd.status import GatewayState, GatewayStatus
+
+STATUS = GatewayStatus(
+    name="gw",
+    state=GatewayState.READY,
+    reasons=(),
+    notes=(),
+    config="gateway.yaml",
+    generation=1,
+    config_faults=(),
+    gate="open",
+    dataplane="converged",
+    drain=None,
+    engine=None,
+    sessions=(),
+    conntrack_entries=None,
+    conntrack_maximum=None,
+)
+
+
+def a_session() -> SessionSnapshot:
+    bench = Bench()
+    bench.session.send_errors["ENETUNREACH"] = 2
+    return describe(bench.session, bench.now_us, 1_700_000_000.0)
+
+
+def an_engine() -> EngineSnapshot:
+    late, never = Lateness(), Lateness()
+    late.record(2_000)
+    late.record(3_000_000)
+    return EngineSnapshot(
+        generation=1,
+        pid=1,
+        started_at=5.0,
+        sessions=(a_session(),),
+        discards={},
+        transmit_lateness=Histogram.of(late),
+        detection_lateness=Histogram.of(never),
+        stalls=2,
+        longest_stall_us=400_000,
+        stalled_us=650_000,
+        overflows={"ipv4": 7, "ipv6": 0},
+        vitals=Vitals(throttled_periods=3, throttled_us=250_000, waited_us=40_000),
+        cpu_limit=0.3,
+        memory="locked",
+        log_lines_lost=0,
+        key_faults=(),
+        idle_overrides=(),
+        scheduling="fifo 10",
+        draining=False,
+    )
+
+
+def page(engine: EngineSnapshot) -> list[str]:
+    reading = Reading(STATUS, ReconcileCounters(), engine, 0, (), None)
+    return exposition(reading).decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vegd_bfd_stalls_total 2.0",
+        "vegd_bfd_stalled_seconds_total 0.65",
+        "vegd_bfd_longest_stall_seconds 0.4",
+        'vegd_bfd_engine_info{memory="locked",scheduling="fifo 10"} 1.0',
+        "vegd_bfd_cpu_limit 0.3",
+        "vegd_bfd_throttled_periods_total 3.0",
+        "vegd_bfd_throttled_seconds_total 0.25",
+        "vegd_bfd_processor_wait_seconds_total 0.04",
+        'vegd_bfd_receive_overflows_total{socket="ipv4"} 7.0',
+        'vegd_bfd_transmit_lateness_seconds_bucket{le="0.001"} 0.0',
+        'vegd_bfd_transmit_lateness_seconds_bucket{le="0.0025"} 1.0',
+        'vegd_bfd_transmit_lateness_seconds_bucket{le="+Inf"} 2.0',
+        "vegd_bfd_transmit_lateness_seconds_sum 3.002",
+        'vegd_bfd_detection_lateness_seconds_bucket{le="+Inf"} 0.0',
+        (
+            'vegd_bfd_session_packets_not_sent_total{error="ENETUNREACH",interface="",'
+            'kind="single-hop",local="192.0.2.1",peer="192.0.2.2"} 2.0'
+        ),
+    ],
+)
+def test_what_the_engine_knows_of_its_lateness_is_a_metric(line: str) -> None:
+    assert line in page(an_engine())
+
+
+def test_what_the_kernel_does_not_tell_is_absent_and_not_zero() -> None:
+    text = "\n".join(page(replace(an_engine(), vitals=Vitals(), cpu_limit=None)))
+    for name in ("throttled", "processor_wait", "cpu_limit"):
+        assert name not in text
