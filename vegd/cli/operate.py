@@ -1,7 +1,8 @@
 """What an operator may do to sessions: hold them down, lay other values over them, clear counters.
 
 These are overrides held by the engine (`bfd.override`). They stay when the agent commits again or
-is restarted, and end with ``admin-up`` and ``unset``, or with the engine.
+is restarted, and when a killed engine resumes from its journal; they end with ``admin-up`` and
+``unset``, or when the engine is stopped in order.
 """
 
 from collections.abc import Callable
