@@ -1,6 +1,7 @@
 # Two commands do everything, and install what they need first:
 #   make demo [ROUTER=linux|ovn]   the main job on real packets, with a report and a picture
 #   make test                      every test
+#   make bench-bfd [QUICK=1]       BFD daemons side by side, with a report and a picture
 # The rest: make lint, make format, make conformance (docs/conformance.md), make clean.
 
 SHELL := /bin/bash
@@ -64,6 +65,18 @@ demo: $(if $(filter ovn,$(ROUTER)),ovn-packages) $(VENV)/ready
 test: test-packages $(VENV)/ready
 	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# aiobfd is of 2017 and wants a library of its time, so it gets an environment of its own.
+AIOBFD := .cache/aiobfd
+$(AIOBFD)/ready:
+	@echo "==> making $(AIOBFD) for the benchmark"
+	@$(PYTHON) -m venv --clear $(AIOBFD)
+	@$(AIOBFD)/bin/python -m pip install --quiet --disable-pip-version-check aiobfd==0.2 bitstring==3.1.9
+	@touch $@
+
+.PHONY: bench-bfd
+bench-bfd: test-packages $(VENV)/ready $(AIOBFD)/ready
+	$(SUDO) $(BIN)/python -m bench.bfd $(if $(QUICK),--quick) $(BENCH)
+
 .PHONY: lint format clean
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
@@ -80,5 +93,5 @@ conformance: $(VENV)/ready
 	$(BIN)/python -m tests.support.conformance
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -88,7 +88,8 @@ class Sources:
 
     def _with(self, source: IPNetwork, names: tuple[str, ...]) -> Self:
         length, key = _key(source)
-        numbers = _numbered({**self._numbers, (source.version, names): None})
+        wanted: dict[_Combination, None] = {(source.version, names): None} if names else {}
+        numbers = _numbered({**wanted, **self._numbers})
         shards = list(self._shards.get(length, _NONE))
         shard = dict(shards[key % _SHARDS])
         shard.pop(key, None)

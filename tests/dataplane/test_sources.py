@@ -71,6 +71,15 @@ def test_a_small_change_of_many_sources_is_found_without_comparing_the_rest() ->
     assert shared.count(False) == 1
 
 
+def test_a_source_that_is_taken_away_again_leaves_nothing_to_look_up() -> None:
+    intent = gateway_intent()
+    first = intent.sources()
+    extra = ip_network("11.0.0.1/32")
+    last = first.with_source(extra, "vpc").without_source(extra, "vpc")
+    assert last.combinations(4) == first.combinations(4)
+    assert render(intent, last) == render(intent)
+
+
 def test_at_equal_length_no_snat_is_asked_first_and_then_what_is_listed_first() -> None:
     intent = gateway_intent(
         policies=(

@@ -1,0 +1,1 @@
+"""Benchmarks: vegd beside others on one machine, in one run. See README.md."""
