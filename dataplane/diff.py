@@ -21,9 +21,11 @@ def diff(observed: DataplaneState, desired: DataplaneState) -> Plan:
         *_added(observed.addresses, desired.addresses),
         *_added(observed.routes, desired.routes),
         *_added(observed.rules, desired.rules),
+        *_shapers(observed, desired),
         *_sysctls(observed, desired),
     ]
     removals = [
+        *_removed_shapers(observed, desired),
         *_removed(observed.rules, desired.rules),
         *_removed(observed.routes, desired.routes),
         *_removed(observed.addresses, desired.addresses),
@@ -73,6 +75,7 @@ def _satisfies(link: Link, wish: Link) -> bool:
     return (
         link.up == wish.up
         and wish.mtu in (None, link.mtu)
+        and wish.mac in (None, link.mac)
         and (wish.macvlan is None or wish.macvlan == link.macvlan)
     )
 
@@ -81,6 +84,20 @@ def _removed_links(observed: DataplaneState, desired: DataplaneState) -> list[Op
     wished = {link.name for link in desired.links}
     gone = [link for link in observed.links if link.name not in wished and link.owned]
     return [Op("remove", link) for link in sorted(gone, key=lambda link: link.name)]
+
+
+def _shapers(observed: DataplaneState, desired: DataplaneState) -> list[Op]:
+    shaped = {each.interface for each in observed.shapers}
+    return [
+        Op("change" if each.interface in shaped else "add", each)
+        for each in sorted(desired.shapers - observed.shapers, key=str)
+    ]
+
+
+def _removed_shapers(observed: DataplaneState, desired: DataplaneState) -> list[Op]:
+    wished = {each.interface for each in desired.shapers}
+    gone = [each for each in observed.shapers if each.interface not in wished]
+    return [Op("remove", each) for each in sorted(gone, key=str)]
 
 
 def _sysctls(observed: DataplaneState, desired: DataplaneState) -> list[Op]:

@@ -39,6 +39,8 @@ class Side:
     gateways: tuple[IPAddress, ...]
     """The next hop of each family."""
     mtu: int | None = None
+    mac: str | None = None
+    """The MAC address to keep there, if one is wished."""
     macvlan: Macvlan | None = None
     """Set if the interface is to be created."""
     found: tuple[IPInterface, ...] = ()
@@ -123,6 +125,14 @@ class InputProtection:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """The most that is forwarded each way, in bit/s; 0 is no limit."""
+
+    to_vpc: int = 0
+    to_outside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayIntent:
     """What the gateway is meant to do with packets."""
 
@@ -134,6 +144,7 @@ class GatewayIntent:
     clamp_mss: bool = True
     """Whether TCP connections are told a segment size that fits the path, both ways."""
     input_protection: InputProtection | None = None
+    bandwidth: Bandwidth = Bandwidth()
     parameters: frozenset["Sysctl"] = frozenset()
     """Kernel parameters besides those that forwarding needs (`dataplane.tracking`)."""
 
@@ -179,6 +190,7 @@ class Link:
     macvlan: Macvlan | None = None
     mtu: int | None = None
     up: bool = True
+    mac: str | None = None
     owned: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
@@ -187,6 +199,8 @@ class Link:
             text += f" macvlan {self.macvlan.mode} on {self.macvlan.parent}"
         if self.mtu:
             text += f" mtu {self.mtu}"
+        if self.mac:
+            text += f" address {self.mac}"
         return text + (" up" if self.up else " down")
 
 
@@ -251,6 +265,19 @@ class Sysctl:
 
 
 @dataclass(frozen=True, slots=True)
+class Shaper:
+    """What is forwarded out of an interface is held to a rate (tc-htb(8)): packets of the priority
+    `SHAPED`. All others, such as BFD, pass beside it."""
+
+    interface: str
+    bits_per_second: int
+    owned: bool = field(default=True, compare=False)
+
+    def __str__(self) -> str:
+        return f"shaper dev {self.interface} rate {self.bits_per_second} bit/s"
+
+
+@dataclass(frozen=True, slots=True)
 class NftSet:
     """An interval set of addresses of one family: first and last, both included."""
 
@@ -309,4 +336,5 @@ class DataplaneState:
     routes: frozenset[Route] = frozenset()
     rules: frozenset[Rule] = frozenset()
     sysctls: frozenset[Sysctl] = frozenset()
+    shapers: frozenset[Shaper] = frozenset()
     nft: NftTable | None = None

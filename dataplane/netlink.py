@@ -33,9 +33,10 @@ from dataplane.model import (
     Macvlan,
     Route,
     Rule,
+    Shaper,
     Sysctl,
 )
-from dataplane.ownership import LINK_ALIAS, PROTOCOL, TABLE_TO_OUTSIDE, TABLE_TO_VPC
+from dataplane.ownership import LINK_ALIAS, PROTOCOL, QDISC, SHAPED, TABLE_TO_OUTSIDE, TABLE_TO_VPC
 from dataplane.plan import Op
 from dataplane.sources import IPNetwork
 
@@ -47,13 +48,15 @@ _IFA_F_NODAD = 2
 _FOR_EVER_S = 2**32 - 1
 _RTN_UNICAST = 1
 _SCOPE_LINK = 253
-# Not among pyroute2's masks: rtnetlink groups 19, 24 and 25 (linux/rtnetlink.h). Netconf tells of
-# parameters such as forwarding.
+# Not among pyroute2's masks: rtnetlink groups 4, 19, 24 and 25 (linux/rtnetlink.h).
+# Netconf tells of parameters such as forwarding.
+_RTMGRP_TC = 1 << 3
 _RTMGRP_IPV6_RULE = 1 << 18
 _RTMGRP_IPV4_NETCONF = 1 << 23
 _RTMGRP_IPV6_NETCONF = 1 << 24
 _GROUPS = (
     RTMGRP_LINK
+    | _RTMGRP_TC
     | RTMGRP_IPV4_IFADDR
     | RTMGRP_IPV6_IFADDR
     | RTMGRP_IPV4_ROUTE
@@ -65,6 +68,8 @@ _GROUPS = (
 )
 _GONE = {errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL}
 """What the kernel says when an object to remove is not there: removed already, or replaced."""
+_BURSTS_PER_S, _LEAST_BURST_BYTES = 250, 3200
+"""A class may be ahead of its rate by what it sends in 4 ms, or two packets (tc-htb(8), burst)."""
 _MACVLAN_MODES = {1: "private", 2: "vepa", 4: "bridge", 8: "passthru"}
 
 
@@ -110,6 +115,7 @@ class Netlink:
             addresses=await self._addresses(names, desired),
             routes=await self._routes(names),
             rules=await self._rules(desired),
+            shapers=await self._shapers(names),
             sysctls=frozenset(
                 Sysctl(each.path, value)
                 for each in desired.sysctls
@@ -129,6 +135,7 @@ class Netlink:
                 macvlan=_macvlan_of(message, names),
                 mtu=message.get("mtu"),
                 up=bool(message["flags"] & _IFF_UP),
+                mac=message.get("address"),
                 owned=message.get("ifalias") == LINK_ALIAS,
             )
             for message in messages
@@ -167,6 +174,18 @@ class Netlink:
                     found.add(rule)
         return frozenset(found)
 
+    async def _shapers(self, names: Mapping[int, str]) -> frozenset[Shaper]:
+        found = set()
+        async for message in await self._socket.get_qdiscs():
+            if message["handle"] != QDISC or message.get("kind") != "htb":
+                continue
+            rate = 0
+            async for each in await self._socket.get_classes(index=message["index"]):
+                if each["handle"] == SHAPED:
+                    rate = each.get_attr("TCA_OPTIONS").get_attr("TCA_HTB_PARMS")["rate"] * 8
+            found.add(Shaper(names.get(message["index"], ""), rate))
+        return frozenset(found)
+
     async def apply(self, op: Op) -> None:
         """Carry out one operation. Raises Refused."""
         handlers: dict[type, Callable[[Any, str], Any]] = {
@@ -175,6 +194,7 @@ class Netlink:
             Route: self._apply_route,
             Rule: self._apply_rule,
             Sysctl: self._apply_sysctl,
+            Shaper: self._apply_shaper,
         }
         try:
             await handlers[type(op.object)](op.object, op.action)
@@ -217,7 +237,9 @@ class Netlink:
         if action == "add":
             # The alias is not taken at creation; without it the link would not be ours.
             await self._socket.link("set", index=index, ifalias=LINK_ALIAS)
-        settings = {"mtu": link.mtu} if link.mtu else {}
+        settings: dict[str, Any] = {"mtu": link.mtu} if link.mtu else {}
+        if link.mac:
+            settings["address"] = link.mac
         await self._socket.link("set", index=index, state="up", **settings)
 
     async def _apply_address(self, address: Address, action: str) -> None:
@@ -279,6 +301,25 @@ class Netlink:
         if rule.source is not None:
             body |= {"src": str(rule.source), "src_len": rule.source.max_prefixlen}
         await self._socket.rule("add" if action == "add" else "del", **body)
+
+    async def _apply_shaper(self, shaper: Shaper, action: str) -> None:
+        index = await self._index(shaper.interface)
+        if action == "remove":
+            await self._socket.tc("del", "htb", index, handle=QDISC)
+            return
+        if action == "add":
+            # Refused if somebody else has a discipline there; the kernel's own gives way.
+            await self._socket.tc("add", "htb", index, handle=QDISC, default=0)
+        bytes_per_second = shaper.bits_per_second // 8
+        await self._socket.tc(
+            "replace-class",
+            "htb",
+            index,
+            handle=SHAPED,
+            parent=QDISC,
+            rate=bytes_per_second,
+            burst=max(bytes_per_second // _BURSTS_PER_S, _LEAST_BURST_BYTES),
+        )
 
     async def _apply_sysctl(self, sysctl: Sysctl, _: str) -> None:
         (_SYSCTLS / sysctl.path).write_text(sysctl.value, "ascii")

@@ -20,6 +20,11 @@ RULE_FROM_OUTSIDE = 1002
 RULE_OWN_INTERNAL = 1003
 RULE_OWN_EXTERNAL = 1004
 
+QDISC = 0x8600_0000
+"""The handle of our queueing discipline, 8600: in tc(8)."""
+SHAPED = QDISC + 1
+"""Its class, and the priority of the packets that belong there: 8600:1."""
+
 NFT_FAMILY = "inet"
 NFT_TABLE = "vegd"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from dataplane.errors import DataplaneError
-from dataplane.model import Address, Link, NftTable, Route, Rule, Sysctl
+from dataplane.model import Address, Link, NftTable, Route, Rule, Shaper, Sysctl
 from dataplane.ownership import map_name
 
 
@@ -20,7 +20,7 @@ class NftChange:
         return "nft table inet vegd"
 
 
-Object = Link | Address | Route | Rule | Sysctl | NftChange
+Object = Link | Address | Route | Rule | Sysctl | Shaper | NftChange
 
 _KINDS: dict[type, str] = {
     Link: "link",
@@ -28,6 +28,7 @@ _KINDS: dict[type, str] = {
     Route: "route",
     Rule: "rule",
     Sysctl: "sysctl",
+    Shaper: "shaper",
     NftChange: "nft",
 }
 _SIGNS = {"add": "+", "change": "~", "remove": "-"}
@@ -54,7 +55,7 @@ class Op:
 
     @property
     def kind(self) -> str:
-        """The kind of object: link, address, route, rule, sysctl or nft."""
+        """The kind of object: link, address, route, rule, sysctl, shaper or nft."""
         return _KINDS[type(self.object)]
 
     @property

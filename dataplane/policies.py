@@ -57,6 +57,9 @@ DROPPED_ELSEWHERE = "drop-elsewhere"
 DROPPED_UNINVITED = "drop-uninvited"
 DROPPED_UNTRANSLATED = "drop-untranslated"
 
+PRIORITY = "8600:1"
+"""`ownership.SHAPED`, as nft(8) writes a priority."""
+
 _DIRECT = 1
 """The mark of what leaves as it is; every translation has a number from here on."""
 
@@ -233,4 +236,14 @@ def _base_chains(intent: GatewayIntent, families: list[int], marks: list[int]) -
     if intent.clamp_mss:
         clamp = tuple(rule(*way, *CLAMP) for way in (outward, inward))
         chains.append(NftChain("mss", NftHook("filter", "forward", MANGLE), clamp))
+    shaped = [
+        rule(*way, set_meta("priority", PRIORITY))
+        for way, limit in (
+            (outward, intent.bandwidth.to_outside),
+            (inward, intent.bandwidth.to_vpc),
+        )
+        if limit
+    ]
+    if shaped:
+        chains.append(NftChain("shape", NftHook("filter", "forward", MANGLE), tuple(shaped)))
     return chains

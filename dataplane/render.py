@@ -18,6 +18,7 @@ from dataplane.model import (
     Link,
     Route,
     Rule,
+    Shaper,
     Side,
     Sysctl,
 )
@@ -39,7 +40,9 @@ def render(intent: GatewayIntent, sources: Sources | None = None) -> DataplaneSt
         if intent.internal.gateway(version) and intent.external.gateway(version)
     ]
     return DataplaneState(
-        links=frozenset(Link(side.interface, side.macvlan, side.mtu) for side in sides),
+        links=frozenset(
+            Link(side.interface, side.macvlan, side.mtu, mac=side.mac) for side in sides
+        ),
         addresses=frozenset(
             Address(side.interface, address) for side in sides for address in side.addresses
         )
@@ -50,6 +53,7 @@ def render(intent: GatewayIntent, sources: Sources | None = None) -> DataplaneSt
         routes=frozenset(route for version in families for route in _routes(intent, version)),
         rules=frozenset(rule for version in families for rule in _rules(intent, version)),
         sysctls=frozenset(_sysctls(intent, families)) | intent.parameters,
+        shapers=frozenset(_shapers(intent)),
         nft=render_table(intent, families, sources),
     )
 
@@ -94,6 +98,14 @@ def _rules(intent: GatewayIntent, version: int) -> Iterator[Rule]:
         for address in side.own(version):
             # Packets of the gateway itself come in on lo (ip-rule(8)).
             yield Rule(version, priority, "lo", table, address.ip)
+
+
+def _shapers(intent: GatewayIntent) -> Iterator[Shaper]:
+    """Each direction where it leaves: what comes in can be dropped, but not be made to wait."""
+    if intent.bandwidth.to_vpc:
+        yield Shaper(intent.internal.interface, intent.bandwidth.to_vpc)
+    if intent.bandwidth.to_outside:
+        yield Shaper(intent.external.interface, intent.bandwidth.to_outside)
 
 
 def _sysctls(intent: GatewayIntent, families: list[int]) -> Iterator[Sysctl]:

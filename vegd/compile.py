@@ -98,6 +98,10 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
             translation=_translation(spec.external.snat),
             clamp_mss=spec.mss_clamp,
             input_protection=_protection(spec),
+            bandwidth=model.Bandwidth(
+                to_vpc=spec.bandwidth.ingress * 1_000_000,
+                to_outside=spec.bandwidth.egress * 1_000_000,
+            ),
             parameters=parameters,
         ),
         sessions=() if spec.bfd is None else _sessions(spec.bfd, internal, facts),
@@ -322,6 +326,7 @@ def _compile_side(view: _View) -> model.Side:
         addresses=side.addresses or (),
         gateways=view.gateways(),
         mtu=side.mtu,
+        mac=side.mac,
         macvlan=None if macvlan is None else model.Macvlan(macvlan.parent, macvlan.mode),
         found=() if view.manages_addresses else view.addresses,
     )

@@ -17,7 +17,7 @@ from bfd.auth import AuthType
 from vegd import spec_checks
 from vegd.document import Hint, Text, decode
 from vegd.faults import Fault, SpecError
-from vegd.spec_traffic import Conntrack, Input, Networks, Snat, Truth
+from vegd.spec_traffic import Bandwidth, Conntrack, Input, Networks, Snat, Truth
 from vegd.texts import (
     NAME_RULE,
     Address,
@@ -29,6 +29,7 @@ from vegd.texts import (
     read_interface_address,
     read_interface_name,
     read_listen,
+    read_mac,
     read_name,
     read_network,
 )
@@ -37,6 +38,7 @@ from vegd.yamltext import parse_yaml
 __all__ = [
     "Auth",
     "AuthKey",
+    "Bandwidth",
     "Bfd",
     "Conntrack",
     "Dampening",
@@ -92,6 +94,9 @@ class Side(Struct, frozen=True, kw_only=True):
     addresses: _Addresses | None = None
     gateways: _Gateways
     mtu: _Mtu | None = None
+    mac: (
+        Annotated[str, Text(read_mac), Hint('write a MAC address, as "02:00:00:00:00:01"')] | None
+    ) = None
 
 
 class Macvlan(Struct, frozen=True, kw_only=True):
@@ -308,6 +313,7 @@ class GatewaySpec(Struct, frozen=True, kw_only=True, rename="camel"):
     bfd: Annotated[Bfd, _Sub] | None = None
     drain: Annotated[Drain, _Sub] = Drain()
     mss_clamp: Truth = True
+    bandwidth: Annotated[Bandwidth, _Sub] = Bandwidth()
     conntrack: Annotated[Conntrack, _Sub] = Conntrack()
     input: Annotated[Input, _Sub] = Input()
     metrics: Annotated[Metrics, _Sub] = Metrics()

@@ -6,7 +6,7 @@ from msgspec import Meta, Struct
 
 from dataplane.model import AddressRange
 from vegd.document import Hint, Text
-from vegd.texts import Network, read_address_range, read_network, read_ports
+from vegd.texts import Network, read_address_range, read_bandwidth, read_network, read_ports
 
 Truth = Annotated[bool, Hint("write true or false")]
 Networks = Annotated[
@@ -49,6 +49,20 @@ class Conntrack(Struct, frozen=True, kw_only=True, rename="camel"):
     tcp_established: _Seconds | None = None
     udp: _Seconds | None = None
     udp_stream: _Seconds | None = None
+
+
+_Bandwidth = Annotated[
+    int,
+    Text(read_bandwidth, numbers=True),
+    Hint("give Mbit/s, or bit/s with a suffix, as in 100M or 1.5G"),
+]
+
+
+class Bandwidth(Struct, frozen=True, kw_only=True):
+    """The most that is forwarded, in Mbit/s, as the VPC sees it; 0 is no limit."""
+
+    ingress: _Bandwidth = 0
+    egress: _Bandwidth = 0
 
 
 class Input(

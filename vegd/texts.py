@@ -8,6 +8,7 @@ fields is judged in `vegd.spec_checks`.
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -19,6 +20,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from math import ceil
 
 from dataplane.model import AddressRange
 from vegd.document import Refusal
@@ -124,6 +126,39 @@ def read_ports(text: str) -> tuple[int, int] | Refusal:
     if first > last:
         return Refusal("ends before it begins", f"write {last}-{first}")
     return first, last
+
+
+_BANDWIDTH = re.compile(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(M|Mi|G|Gi)")
+_BITS = {"M": 10**6, "Mi": 2**20, "G": 10**9, "Gi": 2**30}
+_MOST_MBITS = 34_359
+"""The kernel's shaper counts bytes per second in 32 bits (tc_ratespec in linux/pkt_sched.h)."""
+
+
+def read_bandwidth(text: str) -> int | Refusal:
+    """Mbit/s, or bit/s with a suffix, rounded up to whole Mbit/s."""
+    found = _BANDWIDTH.fullmatch(text)
+    if found is None or not text.isascii():
+        return Refusal("is no bandwidth", "write Mbit/s, or bit/s with M, Mi, G or Gi, as in 1.5G")
+    plain, number, unit = found.groups()
+    bits = Fraction(plain) * 10**6 if plain else Fraction(number) * _BITS[unit]
+    mbits = ceil(bits / 10**6)
+    if mbits > _MOST_MBITS:
+        remedy = f"give at most {_MOST_MBITS} (Mbit/s), or 0 for no limit"
+        return Refusal("is more than the kernel can shape", remedy)
+    return mbits
+
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def read_mac(text: str) -> str | Refusal:
+    """The MAC address of one interface, in small letters."""
+    mac = text.lower()
+    if not _MAC.fullmatch(mac):
+        return Refusal("is no MAC address", "write it as 02:00:00:00:00:01, in quotes")
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        return Refusal("is not the address of one interface", "write a unicast MAC address")
+    return mac
 
 
 def read_name(text: str) -> str | Refusal:

@@ -11,6 +11,7 @@ from dataplane.errors import DataplaneError
 from dataplane.kernel import Kernel
 from dataplane.model import (
     AddressRange,
+    Bandwidth,
     DataplaneState,
     InputProtection,
     Link,
@@ -45,7 +46,7 @@ def test_what_was_applied_is_observed_and_nothing_is_left_to_do(
     play: Callable[[Story], None],
 ) -> None:
     async def story(kernel: Kernel) -> None:
-        desired = render(gateway_intent())
+        desired = render(gateway_intent(bandwidth=Bandwidth(8_000_000, 10_000_000)))
         report = await converge(kernel, desired)
         assert report.ok, [str(error) for _, error in report.failed]
         observed = await kernel.observe(desired)
@@ -54,6 +55,7 @@ def test_what_was_applied_is_observed_and_nothing_is_left_to_do(
         assert observed.rules == desired.rules
         assert observed.addresses == desired.addresses
         assert observed.sysctls == desired.sysctls
+        assert observed.shapers == desired.shapers
         assert diff(observed, desired) == Plan.empty
 
     play(story)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataplane.diff import diff
-from dataplane.model import DataplaneState, GatewayIntent, Macvlan, Sysctl
+from dataplane.model import Bandwidth, DataplaneState, GatewayIntent, Macvlan, Sysctl
 from dataplane.plan import NftChange, Plan
 from dataplane.render import FORWARDING, render
 from dataplane.ruleset import transaction
@@ -27,9 +27,9 @@ _policy_sets = st.lists(
     )
 )
 _intents = st.builds(
-    lambda policies, last, single: (ipv4_only if single else lambda each: each)(
+    lambda policies, last, single, bandwidth: (ipv4_only if single else lambda each: each)(
         replace(
-            gateway_intent(policies=policies),
+            gateway_intent(policies=policies, bandwidth=bandwidth),
             internal=replace(
                 gateway_intent().internal,
                 addresses=(ip_interface(f"192.168.0.{last}/24"), ip_interface("fd00::2/64")),
@@ -39,6 +39,7 @@ _intents = st.builds(
     _policy_sets,
     st.integers(2, 5),
     st.booleans(),
+    st.builds(Bandwidth, *2 * (st.sampled_from([0, 8_000_000, 10_000_000]),)),
 )
 
 

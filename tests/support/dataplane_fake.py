@@ -17,6 +17,7 @@ from dataplane.model import (
     Link,
     Route,
     Rule,
+    Shaper,
     Sysctl,
 )
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
@@ -100,9 +101,16 @@ class FakeKernel:
                 self.state = replace(
                     self.state, rules=kept_rules | {rule} if adding else kept_rules
                 )
+            case Shaper() as shaper:
+                self._shaper(shaper, adding=adding)
             case Sysctl() as wish:
                 others = {each for each in self.state.sysctls if each.path != wish.path}
                 self.state = replace(self.state, sysctls=frozenset({*others, wish}))
+
+    def _shaper(self, wish: Shaper, *, adding: bool) -> None:
+        self._there(wish.interface)
+        others = {each for each in self.state.shapers if each.interface != wish.interface}
+        self.state = replace(self.state, shapers=frozenset({*others, wish} if adding else others))
 
     def _there(self, name: str) -> None:
         if name not in {link.name for link in self.state.links}:
@@ -120,7 +128,8 @@ class FakeKernel:
             self._there(wish.macvlan.parent)
         owned = there.owned if there else True
         mtu = wish.mtu or (there.mtu if there else 1500)
-        made = replace(wish, mtu=mtu, owned=owned)
+        mac = wish.mac or (there.mac if there else None)
+        made = replace(wish, mtu=mtu, mac=mac, owned=owned)
         self.state = replace(self.state, links=others | {made})
 
     async def changes(self) -> AsyncIterator[None]:

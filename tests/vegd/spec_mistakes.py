@@ -19,7 +19,7 @@ STRUCTURE: Mistakes = [
         (
             "zzz: is not a known field; the fields here are name, internal, external, policies, "
             "bfd, "
-            "drain, mssClamp, conntrack, input, metrics"
+            "drain, mssClamp, bandwidth, conntrack, input, metrics"
         ),
     ),
     ({"internal": ABSENT}, "internal: is missing; describe the VPC side: interface, gateways"),
@@ -27,7 +27,7 @@ STRUCTURE: Mistakes = [
         {"internal": "eth0"},
         (
             "internal: 'eth0' is not a mapping; write its fields as FIELD: VALUE, one a line "
-            "(interface, addresses, gateways, mtu)"
+            "(interface, addresses, gateways, mtu, mac)"
         ),
     ),
     (

@@ -11,6 +11,7 @@ from msgspec.structs import FieldInfo, fields
 from vegd.spec import (
     Auth,
     AuthKey,
+    Bandwidth,
     Bfd,
     Conntrack,
     Dampening,
@@ -42,6 +43,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "bfd.auth": Auth,
     "bfd.auth.keys[]": AuthKey,
     "drain": Drain,
+    "bandwidth": Bandwidth,
     "conntrack": Conntrack,
     "input": Input,
     "metrics": Metrics,
