@@ -17,6 +17,7 @@ from bfd.history import Transition
 from bfd.override import Override
 from bfd.protocol import VERSION, Json, ProtocolError, dump, load
 from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_to_json
+from bfd.unsolicited import Invitation
 
 _ANSWER_S = 10.0
 _PIPELINE = 32
@@ -139,10 +140,19 @@ class Client:
         if connection is not None:
             await connection.close()
 
-    async def configure(self, sessions: Collection[SessionConfig], generation: int) -> None:
-        """Make `sessions` the set in force; those that are in force already are not touched."""
+    async def configure(
+        self,
+        sessions: Collection[SessionConfig],
+        generation: int,
+        invitations: Collection[Invitation] = (),
+    ) -> None:
+        """Make `sessions` the set in force; those that are in force already are not touched.
+
+        `invitations` let peers begin others.
+        """
         requests: list[Json] = [{"op": "begin", "generation": generation}]
         requests += [{"op": "put", "session": config_to_json(config)} for config in sessions]
+        requests += [{"op": "invite", "invitation": each.to_json()} for each in invitations]
         requests.append({"op": "commit"})
         async with self._lock:
             # In portions, so that neither side's buffer has to hold them all.

@@ -62,6 +62,8 @@ class SessionConfig:
     """The reason to give while `enabled` is False."""
     auth: AuthConfig | None = None
     """Authentication (RFC 5880 §6.7); None is none."""
+    unsolicited: bool = False
+    """The peer has begun it, by an invitation (RFC 9468): silent while Down, and forgotten soon."""
     back_off: int = 1
     """How many times slower than configured the session may become where packets are lost (RFC
     5880 §7, a must for multihop); 1 never."""
@@ -77,6 +79,7 @@ class SessionConfig:
         if not _is_int(self.back_off) or not 1 <= self.back_off <= MOST_BACK_OFF:
             raise ValueError(f"back_off: {self.back_off!r} is not from 1 to {MOST_BACK_OFF} times")
         check_type("passive", self.passive, bool, "true or false")
+        check_type("unsolicited", self.unsolicited, bool, "true or false")
         check_type("enabled", self.enabled, bool, "true or false")
         check_type("disabled_diag", self.disabled_diag, Diagnostic, "a diagnostic, 0 to 8")
         if self.auth is not None:

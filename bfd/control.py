@@ -29,6 +29,7 @@ from bfd.override import Override
 from bfd.protocol import Json, ProtocolError, dump
 from bfd.snapshot import config_from_json, key_from_json
 from bfd.transport import TransportError
+from bfd.unsolicited import Invitation
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,9 @@ class Host(inspection.Host, Protocol):
 
     async def commit(self, wanted: list[SessionConfig], generation: int, /) -> tuple[int, int]:
         """Put a set in force."""
+
+    def invite(self, invitations: list[Invitation], /) -> None:
+        """Let peers begin sessions."""
 
     def override(self, key: SessionKey, override: Override, /) -> None:
         """Lay an override over a session."""
@@ -107,6 +111,7 @@ class ControlServer:
     async def _disable_all(self) -> None:
         engine = self._host.engine
         log.warning("no agent for %g s: all sessions are disabled", self._hold_s)
+        self._host.invite([])
         with contextlib.suppress(Draining):
             await self._host.commit(
                 [
@@ -160,12 +165,14 @@ class _Connection:
         self._hold = hold
         self._greeted = False
         self._staged: dict[SessionKey, SessionConfig] | None = None
+        self._invitations: list[Invitation] = []
         self._generation = 0
         self._inspection = Inspection(host, views, patience_s)
         self._operations: dict[object, Callable[[Json], Awaitable[Json]]] = {
             "hello": self._hello,
             "begin": self._begin,
             "put": self._put,
+            "invite": self._invite,
             "commit": self._commit,
             "override": self._override,
             "drain": self._drain,
@@ -218,6 +225,20 @@ class _Connection:
     async def _begin(self, message: Json) -> Json:
         self._generation = protocol.integer(message, "generation")
         self._staged = {}
+        self._invitations = []
+        return {}
+
+    async def _invite(self, message: Json) -> Json:
+        if self._staged is None:
+            raise ProtocolError("invite: begin a set first")
+        document = message.get("invitation")
+        if not isinstance(document, dict):
+            raise ProtocolError("invitation: missing")
+        try:
+            self._invitations.append(Invitation.from_json(document))
+        except ValueError as exc:
+            self._staged = None
+            raise ProtocolError(str(exc)) from None
         return {}
 
     async def _put(self, message: Json) -> Json:
@@ -249,6 +270,7 @@ class _Connection:
             put, removed = await self._host.commit(list(staged.values()), self._generation)
         except (Draining, TransportError) as exc:
             raise ProtocolError(str(exc)) from None
+        self._host.invite(self._invitations)
         if put or removed:
             log.info(
                 "session set %d: %d put, %d removed, %d in force",

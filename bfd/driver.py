@@ -25,6 +25,7 @@ from bfd.packet import RxMeta
 from bfd.recorder import Recorder
 from bfd.session import Session
 from bfd.timing import NEVER_US
+from bfd.unsolicited import Invitation
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,14 @@ class Driver(Generic[R]):
             self._wanted = wanted
             self._note_keys()
         return counts
+
+    def invite(self, invitations: Collection[Invitation]) -> None:
+        """Let peers begin sessions by these invitations, and by no others, from now on."""
+        if self.engine.draining:
+            return
+        for effect in self.engine.invite(tuple(invitations), self._clock()):
+            self._perform(effect)
+        self._arm()
 
     async def follow_key_files(self) -> None:
         """Take the keys of files that have changed; runs on until the engine drains."""

@@ -6,6 +6,7 @@ session concerned, the actions that its caller (`bfd.driver`) must carry out. Se
 set linger in AdminDown for the peer's detection time; then they are gone.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from bfd.memory import Memory
 from bfd.override import Override
 from bfd.packet import ControlPacket, Discard, RxMeta, decode
 from bfd.session import Session
+from bfd.unsolicited import Guests, Invitation
 
 _NO_OVERRIDE = Override()
 
@@ -71,6 +73,7 @@ class Engine:
         self._by_addresses: dict[tuple[str, str, bool], tuple[Session, ...]] = {}
         self._lingering: set[SessionKey] = set()
         self._committed: dict[SessionKey, SessionConfig] = {}
+        self.guests = Guests()
         self.overrides: dict[SessionKey, Override] = {}
         """What operators have laid over the configuration, also of sessions that are not in the
         set at the moment. Change it by `override`."""
@@ -105,8 +108,14 @@ class Engine:
     def changes(self, wanted: Iterable[SessionConfig]) -> Change:
         """How to get to a set of sessions. What is in force already is not mentioned."""
         by_key = {config.key: config for config in wanted}
+        # A peer that is configured now is no guest any more, on whichever interface it was.
+        pairs = {key[:2] for key in by_key if not key.multihop}
         return Change(
-            remove=tuple(s.key for s in self.sessions() if s.key not in by_key),
+            remove=tuple(
+                s.key
+                for s in self.sessions()
+                if s.key not in by_key and (s.key not in self.guests or s.key[:2] in pairs)
+            ),
             put=tuple(
                 config
                 for key, config in sorted(by_key.items())
@@ -117,15 +126,16 @@ class Engine:
     def put(self, config: SessionConfig, now_us: int) -> Effect:
         """Create the session, or let it follow its new configuration, under its override."""
         self._committed[config.key] = config
-        override = self.overrides.get(config.key, _NO_OVERRIDE)
-        in_force = override.apply(config)
+        self.guests.forget(config.key)
+        in_force = self._in_force(config)
         session = self._by_key.get(config.key)
         if session is None:
             session = self._create(in_force, now_us)
             actions: Actions = NOTHING
         else:
             self._lingering.discard(config.key)
-            by = "the operator" if override.admin_down else "configuration"
+            held = self.overrides.get(config.key, _NO_OVERRIDE).admin_down
+            by = "the operator" if held else "configuration"
             actions = session.configure(in_force, now_us, by)
         # What was committed belongs to what a successor must know, even if the session obeys an
         # override and does not change.
@@ -133,12 +143,34 @@ class Engine:
         self._take_note(session)
         return Effect(session, actions)
 
+    def invite(self, invitations: tuple[Invitation, ...], now_us: int) -> list[Effect]:
+        """Let peers begin sessions by these invitations, and by no others, from now on."""
+        self.guests.invitations = invitations
+        effects: list[Effect | None] = []
+        for key in self.guests.present():
+            config = self.guests.renew(key)
+            if config is None:
+                effects.append(self.remove(key, now_us, "the invitation has ended"))
+                continue
+            session, in_force = self._by_key[key], self._in_force(config)
+            if in_force != session.config:
+                effects.append(Effect(session, session.configure(in_force, now_us)))
+                self._take_note(session)
+        return [effect for effect in effects if effect is not None]
+
+    def _in_force(self, config: SessionConfig) -> SessionConfig:
+        return self.overrides.get(config.key, _NO_OVERRIDE).apply(config)
+
+    def _described(self, key: SessionKey) -> SessionConfig | None:
+        """How a session is described, be it configured or unsolicited; without an override."""
+        return self._committed.get(key) or self.guests.config(key)
+
     def override(self, key: SessionKey, override: Override, now_us: int) -> Effect | None:
         """Lay `override` over a session from now on, instead of any before; an empty one ends it.
 
         Raises KeyError when there is no such session, nor an override for one.
         """
-        config = self._committed.get(key)
+        config = self._described(key)
         if config is None and key not in self.overrides:
             raise KeyError(key)
         if override.is_empty:
@@ -159,6 +191,7 @@ class Engine:
             return None
         self._lingering.add(key)
         self._committed.pop(key, None)
+        self.guests.forget(key)
         actions = session.retire(now_us, reason)
         self._take_note(session)
         return Effect(session, actions)
@@ -192,7 +225,7 @@ class Engine:
 
     def remembered(self, key: SessionKey) -> Remembered | None:
         """What a successor must know about a session; None when it left the set."""
-        session, config = self._by_key.get(key), self._committed.get(key)
+        session, config = self._by_key.get(key), self._described(key)
         if session is None or config is None:
             return None
         return Remembered(config, session.local_discr, session.memory())
@@ -206,9 +239,11 @@ class Engine:
         if config.key in self._by_key:
             raise ValueError(f"session {config.key} is in the set twice")
         self._discriminators.claim(discr)
-        self._committed[config.key] = config
-        in_force = self.overrides.get(config.key, _NO_OVERRIDE).apply(config)
-        session = self._enter(Session(in_force, discr, self._draw, now_us))
+        if config.unsolicited:
+            self.guests.return_of(config)
+        else:
+            self._committed[config.key] = config
+        session = self._enter(Session(self._in_force(config), discr, self._draw, now_us))
         actions = session.resume(memory, now_us, heard_until_us)
         self.marks.values[session.mark] = session.heard_us or 0
         self._take_note(session)
@@ -254,10 +289,20 @@ class Engine:
                 self._refuse_stranger(Discard.UNKNOWN_DISCRIMINATOR, meta)
                 return None
             return session
-        session = self._by_address(meta)
-        if session is None:
-            self.discards[Discard.UNKNOWN_PEER] += 1
-        return session
+        return self._by_address(meta) or self._admit(packet, meta)
+
+    def _admit(self, packet: ControlPacket, meta: RxMeta) -> Session | None:
+        """A new session for a peer that nobody has configured, if it is invited (RFC 9468 §2)."""
+        answer: SessionConfig | Discard = Discard.UNKNOWN_PEER
+        if self.guests.invitations and packet.state is State.DOWN and not self.draining:
+            with contextlib.suppress(OSError):
+                interface = self._interface_name(meta.ifindex)
+                key = SessionKey(meta.local, meta.peer, interface, meta.multihop)
+                answer = self.guests.admit(key, meta.ttl)
+        if isinstance(answer, Discard):
+            self.discards[answer] += 1
+            return None
+        return self._create(self._in_force(answer), meta.at_us)
 
     def _by_address(self, meta: RxMeta) -> Session | None:
         # RFC 5883 §4.1 and RFC 5881 §3: the port tells the kind.
@@ -351,6 +396,9 @@ class Engine:
 
     def _forget(self, session: Session) -> None:
         key = session.key
+        if key in self.guests:
+            self.guests.forget(key)
+            self.news[session] = None
         self._lingering.discard(key)
         del self._by_key[key]
         del self._by_discr[session.local_discr]

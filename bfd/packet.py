@@ -63,6 +63,8 @@ class Discard(IntEnum):
     """The digest or the password is wrong: the two ends have different keys under this id."""
     AUTH_SEQUENCE = 17
     """Outside the window of sequence numbers: an old packet again, or a peer that has restarted."""
+    UNSOLICITED_LIMIT = 18
+    """The peer may begin a session, but as many as are allowed are there already."""
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ op        with                                 answer
 hello     version                              version, pid
 begin     generation                           (starts an empty set on this connection)
 put       session (see `config_to_json`)       (adds to that set; nothing changes yet)
+invite    invitation (see `bfd.unsolicited`)   (lets peers begin sessions, with the set)
 commit                                         put, removed: the set is in force
 snapshot                                       head without sessions, count
 page      from                                 sessions from that index on, next (or null)

@@ -51,6 +51,9 @@ _REMEMBERED = (
     ),
 )
 
+_FORGET_US = 10_000_000
+"""How long an unsolicited session stays after it went down (RFC 9468 §2): its peer may return."""
+
 
 class Session:
     """See the module. `draw` returns a fresh random number, 0 <= x < 1, per call."""
@@ -578,6 +581,9 @@ class Session:
         self._periodic = (Transmit(self._with_flags(POLL) if asking else self._body),)
 
     def _may_send(self) -> bool:
+        if self.config.unsolicited and self.state is State.DOWN:
+            # RFC 9468 §2: whoever was not asked for is told nothing once it is down.
+            return False
         # §6.8.7: the passive side waits until it is spoken to.
         return not (self.config.passive and self.remote_discr == 0)
 
@@ -601,6 +607,9 @@ class Session:
         self._detection_due_us = NEVER_US
         if self.heard_us is not None and self.remote_discr != 0:
             self._detection_due_us = self.heard_us + max(self.detection_time_us, self._patience_us)
+        if self.config.unsolicited and self.state is not State.ADMIN_DOWN:
+            down = self.state is State.DOWN
+            self.retire_us = min(self.retire_us, now_us + _FORGET_US) if down else NEVER_US
         self._set_due()
 
     def _set_due(self) -> None:

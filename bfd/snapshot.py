@@ -36,6 +36,7 @@ def config_to_json(config: SessionConfig) -> Json:
         "detect_mult": config.detect_mult,
         "min_ttl": config.min_ttl,
         "back_off": config.back_off,
+        "unsolicited": config.unsolicited,
         "passive": config.passive,
         "enabled": config.enabled,
         "disabled_diag": int(config.disabled_diag),

@@ -160,7 +160,8 @@ class Agent:
             return
         if convergence.intent is not None:
             wanted = gate.through(gates, convergence.intent.sessions)
-            self.sessions.want(wanted, convergence.generation)
+            invitations = gate.invited(gates, convergence.intent.invitations)
+            self.sessions.want(wanted, convergence.generation, invitations)
         elif convergence.phase is not Phase.STARTING:
             # Nothing is known that could forward: no session of an earlier agent may stay Up.
             self.sessions.want((), convergence.generation)

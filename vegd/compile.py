@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from bfd.auth import AuthConfig, AuthKey, Transition
 from bfd.dampening import Dampening
 from bfd.session import SessionConfig, SessionKey
+from bfd.unsolicited import Invitation
 from dataplane import model, tracking
 from vegd.facts import NodeFacts
 from vegd.side_checks import family, is_link_local, names_its_subnet, subnets
@@ -29,6 +30,7 @@ class Intent:
 
     dataplane: model.GatewayIntent
     sessions: tuple[SessionConfig, ...]
+    invitations: tuple[Invitation, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -87,6 +89,7 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
     if reasons:
         return Waiting(tuple(reasons))
     parameters, refused = tracking.parameters(_tracking(spec.conntrack), facts.tracking)
+    invitations = _invitations(spec.bfd, (internal, external), facts)
     return Intent(
         dataplane=model.GatewayIntent(
             internal=_compile_side(internal),
@@ -105,7 +108,11 @@ def compile(spec: GatewaySpec, facts: NodeFacts) -> Intent | Waiting:  # noqa: A
             parameters=parameters,
         ),
         sessions=() if spec.bfd is None else _sessions(spec.bfd, internal, facts),
-        notes=_notes(spec, internal, external) + _absences(spec, internal, facts) + refused,
+        invitations=tuple(each for each in invitations if isinstance(each, Invitation)),
+        notes=_notes(spec, internal, external)
+        + _absences(spec, internal, facts)
+        + refused
+        + tuple(each for each in invitations if isinstance(each, str)),
     )
 
 
@@ -294,6 +301,38 @@ def _sessions(bfd: Bfd, internal: _View, facts: NodeFacts) -> tuple[SessionConfi
             )
         )
     return tuple(sessions)
+
+
+def _invitations(
+    bfd: Bfd | None, views: Sequence[_View], facts: NodeFacts
+) -> list[Invitation | str]:
+    """An invitation for each interface, or a note that it waits."""
+    found: list[Invitation | str] = []
+    for each in () if bfd is None else bfd.unsolicited:
+        name = each.interface
+        addresses = next((v.addresses for v in views if v.side.interface == name), None)
+        if addresses is None:
+            there = facts.interfaces.get(name)
+            addresses = () if there is None else there.addresses
+        # RFC 9468 §6: from the subnets of the interface only.
+        sources = each.sources or subnets(a for a in addresses if not is_link_local(a.ip))
+        if name not in facts.interfaces:
+            found.append(f"unsolicited BFD on {name} waits: the interface does not exist yet")
+        elif not sources:
+            found.append(f"unsolicited BFD on {name} waits: the interface has no address yet")
+        else:
+            assert bfd is not None  # noqa: S101 - there would be no entry
+            found.append(
+                Invitation(
+                    interface=name,
+                    sources=tuple(map(str, sources)),
+                    most_sessions=each.sessions,
+                    desired_min_tx_us=bfd.min_tx * 1000,
+                    required_min_rx_us=bfd.min_rx * 1000,
+                    detect_mult=bfd.multiplier,
+                )
+            )
+    return found
 
 
 def _dampening(bfd: Bfd) -> Dampening | None:

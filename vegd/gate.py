@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from bfd.config import SessionConfig
 from bfd.fsm import Diagnostic
+from bfd.unsolicited import Invitation
 from vegd.control import Convergence, Phase
 from vegd.holes import FAMILIES
 
@@ -67,6 +68,16 @@ def through(gates: Gates, sessions: tuple[SessionConfig, ...]) -> tuple[SessionC
     Administratively Down only for a drain.
     """
     return tuple(_through(gates[6 if ":" in each.key.local else 4], each) for each in sessions)
+
+
+def invited(gates: Gates, invitations: tuple[Invitation, ...]) -> tuple[Invitation, ...]:
+    """The invitations as they are behind the gate: without the families that are not forwarded."""
+
+    def is_open(source: str) -> bool:
+        return gates[6 if ":" in source else 4] is Gate.OPEN
+
+    narrowed = (replace(each, sources=tuple(filter(is_open, each.sources))) for each in invitations)
+    return tuple(each for each in narrowed if each.sources)
 
 
 def _through(gate: Gate, session: SessionConfig) -> SessionConfig:

@@ -207,6 +207,11 @@ def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
         unclaimed.add_metric([reason], count)
     yield unclaimed
     yield _gauge(
+        "vegd_bfd_unsolicited_sessions",
+        "Sessions that peers have begun without being configured.",
+        sum(each.config.unsolicited for each in engine.sessions),
+    )
+    yield _gauge(
         "vegd_bfd_key_faults",
         "Key files that cannot be used, so that their sessions keep the keys of before.",
         len(engine.key_faults),

@@ -8,14 +8,25 @@ sessions untouched, so giving it twice costs nothing.
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from bfd.client import Client, ControlError
 from bfd.config import SessionConfig
+from bfd.packet import Discard
 from bfd.snapshot import EngineSnapshot
+from bfd.unsolicited import Invitation
 from vegd.backoff import Backoff
 from vegd.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+class _Set(NamedTuple):
+    """What the engine is given."""
+
+    sessions: tuple[SessionConfig, ...]
+    generation: int
+    invitations: tuple[Invitation, ...]
 
 
 class Sessions:
@@ -28,8 +39,9 @@ class Sessions:
         """Why the engine refused what it was given."""
         self._settings = settings
         self._on_change = on_change
-        self._wanted: tuple[tuple[SessionConfig, ...], int] | None = None
-        self._given: tuple[tuple[SessionConfig, ...], int] | None = None
+        self._wanted: _Set | None = None
+        self._given: _Set | None = None
+        self._turned_away = 0
         self._dirty = asyncio.Event()
         self._client: Client | None = None
 
@@ -49,11 +61,16 @@ class Sessions:
         if not self.key_faults or self.snapshot is None or self._wanted is None:
             return False
         there = {each.key for each in self.snapshot.sessions}
-        return any(config.key not in there for config in self._wanted[0])
+        return any(config.key not in there for config in self._wanted.sessions)
 
-    def want(self, sessions: tuple[SessionConfig, ...], generation: int) -> None:
-        """This set, and no other session, from now on."""
-        self._wanted = (sessions, generation)
+    def want(
+        self,
+        sessions: tuple[SessionConfig, ...],
+        generation: int,
+        invitations: tuple[Invitation, ...] = (),
+    ) -> None:
+        """This set, and no other session but those that peers may begin, from now on."""
+        self._wanted = _Set(sessions, generation, invitations)
         self._dirty.set()
 
     async def refresh(self) -> EngineSnapshot | None:
@@ -98,8 +115,9 @@ class Sessions:
             self._dirty.clear()
             before = self.in_step
             if self._wanted is not None and self._wanted != self._given:
-                await self._give(client, *self._wanted)
+                await self._give(client, self._wanted)
             self.snapshot = await client.snapshot()
+            self._note_turned_away(self.snapshot)
             if self.in_step != before:
                 self._on_change()
             try:
@@ -108,14 +126,23 @@ class Sessions:
             except TimeoutError:
                 pass
 
-    async def _give(
-        self, client: Client, sessions: tuple[SessionConfig, ...], generation: int
-    ) -> None:
+    def _note_turned_away(self, snapshot: EngineSnapshot) -> None:
+        """RFC 9468 §6: that the limit was met is worth a line, but not one for each packet."""
+        count = snapshot.discards.get(Discard.UNSOLICITED_LIMIT.label, 0)
+        if count > self._turned_away:
+            log.warning(
+                "%d packets of peers that may begin a BFD session were refused: "
+                "bfd.unsolicited[].sessions are there already",
+                count - self._turned_away,
+            )
+        self._turned_away = count
+
+    async def _give(self, client: Client, wanted: "_Set") -> None:
         try:
-            await client.configure(sessions, generation)
+            await client.configure(*wanted)
         except ControlError as exc:
             self.refusal = str(exc)
             log.error("the BFD engine refuses the sessions: %s", exc)
         else:
             self.refusal = None
-        self._given = (sessions, generation)
+        self._given = wanted

@@ -55,6 +55,7 @@ __all__ = [
     "Side",
     "Snat",
     "SpecError",
+    "Unsolicited",
     "load",
     "parse_bytes",
     "read_bytes",
@@ -221,6 +222,23 @@ class Timers(NamedTuple):
     back_off: int
 
 
+class Unsolicited(Struct, frozen=True, kw_only=True):
+    """Peers on an interface that may begin sessions which nobody has listed (RFC 9468)."""
+
+    interface: Annotated[
+        str, Text(read_interface_name), Hint("name the interface that the peers are on")
+    ]
+    sources: (
+        Annotated[
+            tuple[Annotated[Network, Text(read_network), Hint("write ADDRESS/LENGTH")], ...],
+            Meta(min_length=1),
+            Hint("list prefixes, or leave it out for the subnets of the interface"),
+        ]
+        | None
+    ) = None
+    sessions: Annotated[int, Meta(ge=1, le=1000), Hint("give 1 to 1000 (sessions)")] = 16
+
+
 class Dampening(Struct, frozen=True, kw_only=True, rename="camel"):
     """A session that has lost Up `flaps` times `within` so many seconds is held Down for `hold_for`
     seconds, twice as long each time, up to `hold_at_most`; never the last one of its family."""
@@ -252,7 +270,11 @@ class Bfd(Struct, frozen=True, kw_only=True, rename=_TIMER_NAMES):
         tuple[Peer, ...],
         Meta(min_length=1),
         Hint("list the routers, each as {address: ADDRESS}, or remove bfd"),
-    ]
+    ] = ()
+    unsolicited: Annotated[
+        tuple[Unsolicited, ...],
+        Hint("list interfaces, each as {interface: NAME}, or remove unsolicited"),
+    ] = ()
 
     def timers_of(self, peer: Peer) -> Timers:
         """The peer's own values, else the section's, else those of its kind."""

@@ -38,6 +38,7 @@ def check(draft: "Draft[GatewaySpec]") -> None:
     if bfd is not None and draft.is_sound("bfd"):
         _check_detection(draft, bfd)
         _check_peers(draft, bfd)
+        _check_unsolicited(draft, bfd)
         _check_dampening(draft, bfd)
         check_auth(draft, bfd)
     _check_drain(draft)
@@ -66,7 +67,7 @@ def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
         return tuple(found)
     forward_for = spec.drain.forward_for
     timers = [spec.bfd.timers_of(peer) for peer in spec.bfd.peers]
-    detection_ms = max(one.multiplier * one.min_tx for one in timers)
+    detection_ms = max((one.multiplier * one.min_tx for one in timers), default=0)
     if forward_for <= _OVN_DELAY_S:
         problem = (
             f"is short: OVN may act on AdminDown up to {_OVN_DELAY_S} s late, "
@@ -110,6 +111,20 @@ def _check_product(
         value = {"minTX": min_tx, "minRX": min_rx}.get(str(path[-1]), multiplier)
         problem = f"makes a detection time of {seconds:g} s ({multiplier} x {slowest} ms)"
         draft.object_to(path, value, problem, "keep the product within 600 s")
+
+
+def _check_unsolicited(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:
+    if not bfd.peers and not bfd.unsolicited and draft.is_whole("bfd"):
+        remedy = "list the routers, each as {address: ADDRESS}, or remove bfd"
+        draft.complain_of_field(("bfd", "peers"), "is missing", remedy)
+    seen: dict[str, str] = {}
+    for path, entry in draft.entries(("bfd", "unsolicited"), bfd.unsolicited):
+        if draft.is_sound(*path, "interface"):
+            first = seen.setdefault(entry.interface, path_text(path))
+            if first != path_text(path):
+                problem = f"is given twice, first in {first}"
+                remedy = "list all of its sources there"
+                draft.object_to((*path, "interface"), entry.interface, problem, remedy)
 
 
 def _check_dampening(draft: "Draft[GatewaySpec]", bfd: "Bfd") -> None:

@@ -35,6 +35,8 @@ class SessionLine(msgspec.Struct, frozen=True):
     interface: str
     """Empty unless the session is bound to one."""
     multihop: bool
+    unsolicited: bool
+    """Begun by the peer, without being configured (RFC 9468)."""
     state: str
     reason: str | None
 
@@ -147,6 +149,7 @@ def _sessions(engine: EngineSnapshot | None) -> tuple[SessionLine, ...]:
     return tuple(
         SessionLine(
             *each.key,
+            each.config.unsolicited,
             state_name(each.state),
             each.last_change.reason if each.last_change else None,
         )

@@ -26,6 +26,7 @@ from vegd.spec import (
     Policy,
     Side,
     Snat,
+    Unsolicited,
     parse_bytes,
 )
 
@@ -42,6 +43,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "bfd.peers[]": Peer,
     "bfd.auth": Auth,
     "bfd.auth.keys[]": AuthKey,
+    "bfd.unsolicited[]": Unsolicited,
     "drain": Drain,
     "bandwidth": Bandwidth,
     "conntrack": Conntrack,
