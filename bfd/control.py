@@ -249,6 +249,9 @@ class _Connection:
             raise ProtocolError("session: missing")
         try:
             config = config_from_json(document)
+            if config.unsolicited:
+                self._staged = None
+                raise ProtocolError("unsolicited: only peers begin such sessions; invite them")
         except ValueError as exc:
             self._staged = None
             raise ProtocolError(str(exc)) from None

@@ -65,7 +65,7 @@ class ProcessViews:
     def head(self) -> EngineSnapshot:
         """The engine without its sessions."""
         engine = self._shown.engine
-        in_set = {config.key for config in engine.committed()}
+        in_set = {config.key for config in engine.committed()} | set(engine.guests.present())
         return EngineSnapshot(
             generation=engine.generation,
             pid=os.getpid(),

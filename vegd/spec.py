@@ -32,6 +32,7 @@ from vegd.texts import (
     read_mac,
     read_name,
     read_network,
+    read_prefix,
 )
 from vegd.yamltext import parse_yaml
 
@@ -230,7 +231,7 @@ class Unsolicited(Struct, frozen=True, kw_only=True):
     ]
     sources: (
         Annotated[
-            tuple[Annotated[Network, Text(read_network), Hint("write ADDRESS/LENGTH")], ...],
+            tuple[Annotated[Network, Text(read_prefix), Hint("write ADDRESS/LENGTH")], ...],
             Meta(min_length=1),
             Hint("list prefixes, or leave it out for the subnets of the interface"),
         ]

@@ -80,6 +80,16 @@ def read_interface_address(text: str) -> InterfaceAddress | Refusal:
 
 
 def read_network(text: str) -> Network | Refusal:
+    """A prefix that forwarded packets can come from, see `read_prefix`."""
+    network = read_prefix(text)
+    if isinstance(network, Refusal):
+        return network
+    if (what := _unusable_source(network)) is not None:
+        return Refusal(f"is {what}, which no forwarded packet comes from", "remove it")
+    return network
+
+
+def read_prefix(text: str) -> Network | Refusal:
     """A prefix; a bare address stands for itself alone, as in the custom resource."""
     address, slash, length = text.partition("/")
     if not _is_address(address):
@@ -93,8 +103,6 @@ def read_network(text: str) -> Network | Refusal:
     network = ip_network(text, strict=False)
     if network.network_address != ip_address(address):
         return Refusal("has bits set behind the prefix length", f"write {network}")
-    if (what := _unusable_source(network)) is not None:
-        return Refusal(f"is {what}, which no forwarded packet comes from", "remove it")
     return network
 
 

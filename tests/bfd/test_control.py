@@ -28,6 +28,7 @@ from bfd.override import Override
 from bfd.protocol import LINE_LIMIT, VERSION, dump
 from bfd.realtime import Scheduling
 from bfd.snapshot import SessionSnapshot, config_to_json
+from bfd.unsolicited import Invitation
 from bfd.views import ProcessViews
 from bfd.vitals import VitalsReader
 from tests.support.bfd import FAST
@@ -160,6 +161,37 @@ async def test_a_set_with_a_bad_session_changes_nothing(engine: Engines) -> None
     }
     assert engine.engine.sessions() == ()
     raw.close()
+
+
+async def test_J1_an_invitation_holds_with_the_set_it_came_with(engine: Engines) -> None:
+    invitation = Invitation("eth0", ("192.0.2.0/24",), 4, 100_000, 100_000, 3)
+    async with Client(engine.path) as client:
+        await client.configure([config(1)], 1, [invitation])
+        assert engine.engine.guests.invitations == (invitation,)
+        await client.configure([config(1)], 2)
+        assert engine.engine.guests.invitations == ()
+
+
+async def test_J5_a_bad_invitation_is_refused_with_its_set(engine: Engines) -> None:
+    document = Invitation("eth0", ("192.0.2.0/24",), 4, 100_000, 100_000, 3).to_json()
+    raw = await Raw.open(engine.path)
+    answer = await raw.ask({"op": "invite", "invitation": document})
+    assert answer == {"ok": False, "error": "invite: begin a set first"}
+    for bad, message in (
+        (document | {"most_sessions": 1001}, "most_sessions: 1001 is not from 1 to 1000"),
+        (None, "invitation: missing"),
+    ):
+        await raw.ask({"op": "begin", "generation": 4})
+        answer = await raw.ask({"op": "invite", "invitation": bad})
+        assert answer == {"ok": False, "error": message}
+    raw.close()
+
+
+async def test_J5_a_session_cannot_be_put_as_unsolicited(engine: Engines) -> None:
+    async with Client(engine.path) as client:
+        with pytest.raises(ControlError, match="unsolicited: only peers begin such sessions"):
+            await client.configure([config(1, unsolicited=True)], 1)
+    assert engine.engine.sessions() == ()
 
 
 async def test_a_session_twice_in_one_set_is_refused(engine: Engines) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Site, build, eventually
+from tests.support.daemon import Site, build, eventually, get
 from tests.support.netns import ip, ip_json, veth
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
@@ -95,3 +95,35 @@ def test_H6_one_link_local_peer_on_two_interfaces_and_one_that_goes_and_returns(
         assert "waits for interface eth5" in str(daemon.wait_for("ready")["notes"])
         veth(site.gateway, "eth5", site.router, "gw5", ["fe80::5/64"], ["fe80::99/64"])
         eventually(lambda: _states(site) == up, "and Up again with it")
+
+
+def test_J1_J3_J5_a_peer_begins_a_session_and_is_forgotten_after_it_has_gone(site: Site) -> None:
+    entry = {"interface": "eth0", "sources": ["192.168.0.0/24"], "sessions": 1}
+    ours = "192.168.0.2"
+    guest = ("192.168.0.1", "eth0", False)
+    for each in ("192.168.0.77/24", "192.168.1.1/24"):
+        ip("address", "add", each, "dev", "gw", ns=site.router)
+    site.write(bfd=_bfd({"address": "10.255.255.255"}))
+    with site.daemon() as daemon:
+        daemon.wait_for("ready")
+        site.router_engine([("192.168.0.1", ours), ("10.255.255.255", ours)])
+        configured = ("10.255.255.255", "", False)
+        eventually(lambda: _states(site)[configured] == 3, "the configured session Up")
+        assert _states(site).keys() == {configured}
+        site.write(bfd=site.spec["bfd"] | {"unsolicited": [entry]})
+        both = {configured: 3, guest: 3}
+        eventually(lambda: _states(site) == both, "a session that the peer has begun")
+        lines = daemon.wait_for("ready")["sessions"]
+        assert {line["peer"]: line["unsolicited"] for line in lines} == {
+            "192.168.0.1": True,
+            "10.255.255.255": False,
+        }
+        shown = site.vegd(
+            "sessions", "show", "192.168.0.1", "--runtime-dir", str(site.runtime_dir)
+        ).stdout
+        assert "unsolicited" in shown
+        assert "vegd_bfd_unsolicited_sessions 1.0" in get(site.gateway, "/metrics")[1]
+        for engine in site.engines:
+            engine.kill()
+        eventually(lambda: _states(site)[guest] == 1, "it is Down")
+        eventually(lambda: _states(site) == {configured: 1}, "it is forgotten", within_s=40)

@@ -242,6 +242,39 @@ BFD: Mistakes = [
         ),
     ),
     (
+        {"bfd.unsolicited": [{"interface": "eth0"}, {"interface": "eth0"}]},
+        (
+            "bfd.unsolicited[1].interface: 'eth0' is given twice, first in bfd.unsolicited[0]; "
+            "list all of its sources there"
+        ),
+    ),
+    (
+        {"bfd.unsolicited": [{"interface": "eth0", "sources": []}]},
+        (
+            "bfd.unsolicited[0].sources: is an empty list; "
+            "list prefixes, or leave it out for the subnets of the interface"
+        ),
+    ),
+    (
+        {"bfd.unsolicited": [{"interface": "eth0", "sources": ["10.0.0.1/8"]}]},
+        (
+            "bfd.unsolicited[0].sources[0]: '10.0.0.1/8' has bits set behind the prefix length; "
+            "write 10.0.0.0/8"
+        ),
+    ),
+    (
+        {"bfd.unsolicited": [{"interface": "eth0", "sessions": 0}]},
+        "bfd.unsolicited[0].sessions: 0 is out of range; give 1 to 1000 (sessions)",
+    ),
+    (
+        {"bfd.unsolicited": [{"sessions": 5}]},
+        "bfd.unsolicited[0].interface: is missing; name the interface that the peers are on",
+    ),
+    (
+        {"bfd.peers": ABSENT},
+        ("bfd.peers: is missing; list the routers, each as {address: ADDRESS}, or remove bfd"),
+    ),
+    (
         {"bfd.dampening": {"holdFor": 60, "holdAtMost": 30}},
         ("bfd.dampening.holdAtMost: 30 is less than holdFor (60); give as much or more (seconds)"),
     ),

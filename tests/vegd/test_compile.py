@@ -6,11 +6,14 @@ import pytest
 
 from bfd.dampening import Dampening
 from bfd.session import SessionConfig, SessionKey
+from bfd.unsolicited import Invitation
 from dataplane import model
 from dataplane.model import Interface
 from tests.vegd.spec_documents import ABSENT, Document, changed, good, without_addresses
+from vegd import gate
 from vegd.compile import Intent, Waiting, compile  # noqa: A004  the design's word
 from vegd.facts import NodeFacts
+from vegd.gate import Gate
 from vegd.spec import GatewaySpec
 
 
@@ -174,6 +177,53 @@ def test_H6_a_bound_session_waits_for_its_interface_and_nothing_else_does() -> N
     assert intent.notes == (
         "the BFD peer fe80::1 waits for interface eth0, which has no address fe80::77 yet",
     )
+
+
+def _unsolicited(*entries: Document) -> Document:
+    return changed({"bfd.unsolicited": list(entries)})
+
+
+def test_J1_nobody_is_invited_unless_it_is_configured() -> None:
+    assert _intent(good(), _BARE).invitations == ()
+
+
+def test_J4_peers_of_the_subnets_of_the_interface_are_invited() -> None:
+    intent = _intent(_unsolicited({"interface": "eth0"}), _BARE)
+    subnets = ("192.168.0.0/24", "fd00::/64")
+    assert intent.invitations == (Invitation("eth0", subnets, 16, 100_000, 200_000, 3),)
+    facts = _facts(eth0=[], ext0=[], eth5=["10.5.0.2/24", "fe80::6/64"])
+    intent = _intent(_unsolicited({"interface": "eth5"}), facts)
+    assert [each.sources for each in intent.invitations] == [("10.5.0.0/24",)]
+
+
+def test_J4_J5_sources_and_the_limit_are_what_is_listed() -> None:
+    entry = {"interface": "eth0", "sources": ["192.168.0.8/29", "fe80::/10"], "sessions": 2}
+    (invitation,) = _intent(_unsolicited(entry), _BARE).invitations
+    assert invitation.sources == ("192.168.0.8/29", "fe80::/10")
+    assert invitation.most_sessions == 2
+
+
+def test_J4_an_interface_that_is_not_there_yet_invites_nobody_and_is_noted() -> None:
+    document = _unsolicited({"interface": "eth5"}, {"interface": "eth0"})
+    intent = _intent(document, _BARE)
+    assert [each.interface for each in intent.invitations] == ["eth0"]
+    assert "unsolicited BFD on eth5 waits: the interface does not exist yet" in intent.notes
+    intent = _intent(document, _facts(eth0=[], ext0=[], eth5=["fe80::1/64"]))
+    assert "unsolicited BFD on eth5 waits: the interface has no address yet" in intent.notes
+
+
+def test_J5_peers_need_not_be_listed_where_they_are_invited() -> None:
+    document = changed({"bfd.unsolicited": [{"interface": "eth0"}], "bfd.peers": ABSENT})
+    intent = _intent(document, _BARE)
+    assert intent.sessions == ()
+    assert len(intent.invitations) == 1
+
+
+def test_a_family_that_is_not_forwarded_invites_nobody() -> None:
+    invitation = Invitation("eth0", ("192.168.0.0/24", "fd00::/64"), 16, 100_000, 200_000, 3)
+    narrowed = gate.invited({4: Gate.OPEN, 6: Gate.CANNOT_FORWARD}, (invitation,))
+    assert [each.sources for each in narrowed] == [("192.168.0.0/24",)]
+    assert gate.invited({4: Gate.DRAINING, 6: Gate.DRAINING}, (invitation,)) == ()
 
 
 def test_without_bfd_there_are_no_sessions() -> None:

@@ -86,6 +86,8 @@ def _details(each: SessionSnapshot) -> Iterator[tuple[str, str]]:
     yield "discriminators", f"ours {each.local_discr:#010x}, theirs {each.remote_discr:#010x}"
     timers = _timers(config.desired_min_tx_us, config.required_min_rx_us, config.detect_mult)
     role = "passive" if config.passive else "active"
+    if config.unsolicited:
+        role = "unsolicited"
     enabled = "enabled" if config.enabled else "disabled"
     yield "configured", f"{timers}, TTL from {config.min_ttl}, {role}, {enabled}"
     yield "authentication", _authentication(config.auth, in_use=each.auth_in_use)
