@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dataplane.model import Connection, DataplaneState, Interface
+from dataplane.model import Connection, DataplaneState, Interface, IPAddress
 from dataplane.plan import ApplyReport, Plan
 from dataplane.tracking import TrackingFacts
 
@@ -66,6 +66,10 @@ class Kernel(Protocol):
 
     async def forget(self, is_stale: Callable[[Connection], bool]) -> int:
         """Remove the tracked connections of which that is said; returns their number."""
+        ...
+
+    async def neighbour_answers(self, interface: str, address: IPAddress, timeout_s: float) -> bool:
+        """Whether a host on the link answers ARP or ND in time; OSError where none can be asked."""
         ...
 
     async def aclose(self) -> None:

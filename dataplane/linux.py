@@ -10,7 +10,8 @@ from dataplane import conntrack, ruleset, tracking
 from dataplane.connections import forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
-from dataplane.model import Connection, DataplaneState, Interface, Sysctl
+from dataplane.model import Connection, DataplaneState, Interface, IPAddress, Sysctl
+from dataplane.neighbours import Neighbours
 from dataplane.netlink import Netlink, read_sysctl
 from dataplane.nfnetlink import Channel
 from dataplane.nftables import Nftables
@@ -31,6 +32,7 @@ class LinuxKernel:
     def __init__(self, netlink: Netlink, nftables: Nftables) -> None:
         self._netlink = netlink
         self._nftables = nftables
+        self._neighbours: Neighbours | None = None
         self._watched: frozenset[Sysctl] = frozenset()
         """The kernel parameters of the newest wish."""
 
@@ -55,6 +57,8 @@ class LinuxKernel:
 
     async def aclose(self) -> None:
         """Close sockets; the kernel is left as it is."""
+        if self._neighbours is not None:
+            self._neighbours.close()
         self._nftables.close()
         await self._netlink.aclose()
 
@@ -152,6 +156,12 @@ class LinuxKernel:
     async def conntrack(self) -> ConntrackUsage:
         """How full the connection table is."""
         return conntrack.usage()
+
+    async def neighbour_answers(self, interface: str, address: IPAddress, timeout_s: float) -> bool:
+        """Whether a host on the link answers ARP or neighbour discovery in time."""
+        if self._neighbours is None:
+            self._neighbours = await Neighbours.open()
+        return await self._neighbours.answers(interface, address, timeout_s)
 
 
 def _opens_forwarding(op: Op) -> bool:

@@ -27,11 +27,12 @@ from vegd.gate import Gate, Gates
 from vegd.http import Pages, serve_control, serve_tcp
 from vegd.metrics import Reading
 from vegd.notify import notify, reloading
+from vegd.paths import Paths
 from vegd.sessions import Sessions
 from vegd.settings import Settings
 from vegd.sources.file import FileSource, SpecSnapshot
 from vegd.spec import Drain as DrainSpec
-from vegd.status import fold
+from vegd.status import Parts, fold
 from vegd.supervise import Supervisor
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Agent:
         self.reconciler = Reconciler(kernel, settings, self._converged)
         self.sessions = Sessions(settings, self._announce)
         self.drain = Drain(settings.runtime_dir, kernel.counters)
+        self.paths = Paths(kernel, self._tell_engine)
 
     async def run(self) -> None:
         """Serve until a signal, then leave in order."""
@@ -68,7 +70,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        pages = Pages(self.read, self._ask_drain)
+        pages = Pages(self.read, self._ask_drain, self.path_words)
         spec = self._snapshot.spec
         assert spec is not None  # noqa: S101 - run_agent() does not start without one
         listen = spec.metrics.listen
@@ -88,6 +90,7 @@ class Agent:
                 tasks.create_task(self.reconciler.run(), name="reconciler"),
                 tasks.create_task(self.sessions.run(), name="sessions"),
                 tasks.create_task(self.drain.watch(), name="drain"),
+                tasks.create_task(self.paths.run(), name="probes"),
             ]
             watchdog = (
                 tasks.create_task(self._supervisor.run(), name="engine")
@@ -107,22 +110,25 @@ class Agent:
         """The gateway as it is now, for a scrape or a status."""
         engine = await self.sessions.refresh()
         counters, conntrack = await self._kernel_figures()
-        status = fold(
-            self._snapshot,
-            self.reconciler.convergence,
-            self._gates(),
-            engine,
-            self._engine_reasons(engine),
-            conntrack,
-            self.drain,
+        paths = tuple(self.paths.paths.values())
+        parts = Parts(
+            snapshot=self._snapshot,
+            convergence=self.reconciler.convergence,
+            gates=self._gates(),
+            engine=engine,
+            engine_reasons=self._engine_reasons(engine),
+            conntrack=conntrack,
+            drain=self.drain,
+            paths=paths,
         )
         return Reading(
-            status=status,
+            status=fold(parts),
             reconciles=self.reconciler.counters,
             engine=engine,
             engine_restarts=self._supervisor.restarts if self._supervisor else 0,
             policies=counters,
             conntrack=conntrack,
+            paths=paths,
         )
 
     async def _kernel_figures(
@@ -135,7 +141,19 @@ class Agent:
             return (), None
 
     def _gates(self) -> Gates:
-        return gate.decide(self.reconciler.convergence, draining=self.drain.active)
+        return gate.decide(
+            self.reconciler.convergence,
+            draining=self.drain.active,
+            withdrawn=self.paths.withdrawn,
+        )
+
+    def path_words(self) -> dict[str, str]:
+        """For siblings: ``up`` for a family that is in use and reaches the outside."""
+        paths = self.paths.paths
+        return {
+            f"ipv{version}": paths[version].word if position is Gate.OPEN else position.value
+            for version, position in self._gates().items()
+        }
 
     def _engine_reasons(self, engine: EngineSnapshot | None) -> tuple[str, ...]:
         spec = self._snapshot.spec
@@ -149,7 +167,10 @@ class Agent:
             return ("the BFD engine was not yet given its sessions",)
         return engine.key_faults if self.sessions.wait_for_keys else ()
 
-    def _converged(self, _: Convergence) -> None:
+    def _converged(self, convergence: Convergence) -> None:
+        spec = self._snapshot.spec
+        if convergence.intent is not None and spec is not None:
+            self.paths.want(spec.probes, convergence.intent.dataplane.external)
         self._tell_engine()
         self._announce()
 

@@ -9,7 +9,7 @@ was sound, and stays silent where it was not, for one mistake deserves one messa
 
 import difflib
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar, Union, cast, get_args, get_origin
@@ -187,8 +187,8 @@ class _Decoder:
             if name in known:
                 continue
             text = name if isinstance(name, str) else shown(name)
-            close = [plain[one] for one in difflib.get_close_matches(_letters(text), plain)]
-            # Of several that are near, one that is missing is the likeliest.
+            close = [plain[one] for one in _closest(_letters(text), plain)]
+            # Of several that are equally near, one that is missing is the likeliest.
             close.sort(key=lambda one: (one in value, one not in required))
             meant.update(close[:1])
             remedy = f"did you mean {close[0]}?" if close else f"the fields here are {_list(known)}"
@@ -262,6 +262,13 @@ def _list(names: Sequence[str]) -> str:
 def _letters(name: str) -> str:
     """What remains of a field's name for comparison: forwardFor, forward_for, forward-for."""
     return name[:60].lower().replace("_", "").replace("-", "")
+
+
+def _closest(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that are as near as any, within a letter or so."""
+    near = difflib.get_close_matches(name, [*known])
+    ratios = [difflib.SequenceMatcher(None, one, name).ratio() for one in near]
+    return [one for one, ratio in zip(near, ratios, strict=True) if ratio > ratios[0] - 0.1]
 
 
 def _fields_wanted(kind: type[msgspec.Struct]) -> str:

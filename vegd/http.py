@@ -1,8 +1,8 @@
 """What the agent answers over HTTP: metrics and health on TCP, control on a Unix socket.
 
 `/livez` asks whether the agent works at all, `/readyz` whether the gateway may be used; they are
-two questions with two answers. The control socket has the same pages and the status besides; it
-is readable by its owner only.
+two questions with two answers. `/pathz` is for sibling gateways. The control socket has the same
+pages and the status besides; it is readable by its owner only.
 """
 
 import asyncio
@@ -32,6 +32,8 @@ class Pages:
     """The gateway as it is now."""
     drain: Callable[[bool], Awaitable[None]]
     """Begin a drain by hand, or end it."""
+    paths: Callable[[], dict[str, str]]
+    """How the path of each family is."""
 
     async def metrics(self, _: web.Request) -> web.Response:
         """GET /metrics."""
@@ -49,6 +51,10 @@ class Pages:
             return web.Response(text="ok\n")
         reasons = "\n".join(status.reasons or (status.state.value,))
         return web.Response(status=503, text=f"{reasons}\n")
+
+    async def pathz(self, _: web.Request) -> web.Response:
+        """GET /pathz: each family in a word, for the siblings (see `vegd.paths`)."""
+        return web.json_response(self.paths())
 
     async def status(self, _: web.Request) -> web.Response:
         """GET /v1/status (control socket only): the status as JSON."""
@@ -73,6 +79,7 @@ def _application(pages: Pages, *, control: bool) -> web.Application:
     application.router.add_get("/metrics", pages.metrics)
     application.router.add_get("/livez", pages.livez)
     application.router.add_get("/readyz", pages.readyz)
+    application.router.add_get("/pathz", pages.pathz)
     if control:
         application.router.add_get("/v1/status", pages.status)
         application.router.add_post("/v1/drain", pages.set_drain)

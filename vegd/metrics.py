@@ -20,6 +20,7 @@ from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot
 from dataplane.kernel import ConntrackUsage, PolicyCounter
 from vegd import __version__
 from vegd.control import ReconcileCounters
+from vegd.paths import Path
 from vegd.status import GatewayStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,6 +38,7 @@ class Reading:
     engine: EngineSnapshot | None
     engine_restarts: int
     policies: tuple[PolicyCounter, ...]
+    paths: tuple[Path, ...]
     conntrack: ConntrackUsage | None
 
 
@@ -47,6 +49,7 @@ class _ReadingCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from _gateway(self._reading)
         yield from _snat(self._reading)
+        yield from _paths(self._reading.paths)
         if self._reading.engine is not None:
             yield from _engine(self._reading.engine)
             yield from _sessions(self._reading.engine.sessions)
@@ -161,6 +164,37 @@ def _snat(reading: Reading) -> Iterator[Metric]:
             "The most connections the kernel tracks here.",
             reading.conntrack.maximum,
         )
+
+
+def _paths(paths: Iterable[Path]) -> Iterator[Metric]:
+    up = GaugeMetricFamily(
+        "vegd_path_up", "Whether the probes of a family reach the outside.", labels=["family"]
+    )
+    withdrawn = GaugeMetricFamily(
+        "vegd_path_withdrawn",
+        "Whether the sessions of a family are down because of its probes.",
+        labels=["family"],
+    )
+    labels = ["family", "target"]
+    target = GaugeMetricFamily("vegd_probe_up", "Whether a target answers.", labels=labels)
+    seconds = GaugeMetricFamily(
+        "vegd_probe_duration_seconds", "How long the newest answer took.", labels=labels
+    )
+    answered = CounterMetricFamily("vegd_probe_answers", "Probes with an answer.", labels=labels)
+    failed = CounterMetricFamily("vegd_probe_failures", "Probes without one.", labels=labels)
+    for path in paths:
+        family = f"ipv{path.version}"
+        if path.streaks:
+            up.add_metric([family], not path.reasons)
+            withdrawn.add_metric([family], path.withdrawn_at is not None)
+        for each in path.streaks:
+            names = [family, each.name]
+            target.add_metric(names, each.up)
+            answered.add_metric(names, each.answered)
+            failed.add_metric(names, each.failed)
+            if each.last_s is not None:
+                seconds.add_metric(names, each.last_s)
+    yield from (up, withdrawn, target, seconds, answered, failed)
 
 
 def _engine(engine: EngineSnapshot) -> Iterator[Metric]:

@@ -17,6 +17,7 @@ from bfd.auth import AuthType
 from vegd import spec_checks
 from vegd.document import Hint, Text, decode
 from vegd.faults import Fault, SpecError
+from vegd.spec_probes import Probes, Target
 from vegd.spec_traffic import Bandwidth, Conntrack, Input, Networks, Snat, Truth
 from vegd.texts import (
     NAME_RULE,
@@ -53,9 +54,11 @@ __all__ = [
     "Metrics",
     "Peer",
     "Policy",
+    "Probes",
     "Side",
     "Snat",
     "SpecError",
+    "Target",
     "Unsolicited",
     "load",
     "parse_bytes",
@@ -340,6 +343,7 @@ class GatewaySpec(Struct, frozen=True, kw_only=True, rename="camel"):
     conntrack: Annotated[Conntrack, _Sub] = Conntrack()
     input: Annotated[Input, _Sub] = Input()
     metrics: Annotated[Metrics, _Sub] = Metrics()
+    probes: Annotated[Probes, _Sub] | None = None
 
     @classmethod
     def parse(cls, document: object) -> "GatewaySpec":

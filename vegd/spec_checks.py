@@ -19,6 +19,7 @@ from vegd.side_checks import (
     own_addresses,
     subnets,
 )
+from vegd.spec_probes import check_probes, probe_warnings
 from vegd.texts import Address
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def check(draft: "Draft[GatewaySpec]") -> None:
         _check_dampening(draft, bfd)
         check_auth(draft, bfd)
     _check_drain(draft)
+    check_probes(draft)
 
 
 def _check_drain(draft: "Draft[GatewaySpec]") -> None:
@@ -65,6 +67,7 @@ def warnings(spec: "GatewaySpec") -> tuple[Fault, ...]:
     found += policy_warnings(spec)
     if spec.bfd is None:
         return tuple(found)
+    found += probe_warnings(spec.probes)
     forward_for = spec.drain.forward_for
     timers = [spec.bfd.timers_of(peer) for peer in spec.bfd.peers]
     detection_ms = max((one.multiplier * one.min_tx for one in timers), default=0)

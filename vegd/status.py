@@ -5,6 +5,7 @@ told; the fields are the JSON that the control socket gives.
 """
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +14,7 @@ from dataplane.kernel import ConntrackUsage
 from vegd.control import Convergence, Phase
 from vegd.drain import Drain
 from vegd.gate import Gate, Gates, words
+from vegd.paths import Path
 from vegd.sources.file import SpecSnapshot
 from vegd.words import state_name
 
@@ -58,6 +60,15 @@ class DrainLine(msgspec.Struct, frozen=True, rename="camel"):
     """Since the last packet that was forwarded."""
 
 
+class PathLine(msgspec.Struct, frozen=True):
+    """The path of one family to the outside, as the probes see it."""
+
+    family: str
+    state: str
+    """up, failing, down (about to be judged), held (too few siblings are better off), withdrawn."""
+    reasons: tuple[str, ...]
+
+
 class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Everything that matters at 3 a.m., in one object."""
 
@@ -75,6 +86,8 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     gate: str
     dataplane: str
     drain: DrainLine | None
+    paths: tuple[PathLine, ...]
+    """Empty without probes."""
     engine: EngineLine | None
     sessions: tuple[SessionLine, ...]
     conntrack_entries: int | None
@@ -89,18 +102,27 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
         return self.state is GatewayState.READY
 
 
-def fold(
-    snapshot: SpecSnapshot,
-    convergence: Convergence,
-    gates: Gates,
-    engine: EngineSnapshot | None,
-    engine_reasons: tuple[str, ...],
-    conntrack: ConntrackUsage | None,
-    drain: Drain,
-) -> GatewayStatus:
-    """The status. `engine_reasons` say why the engine is not in step, empty if it is."""
+class Parts(NamedTuple):
+    """What the status is folded from."""
+
+    snapshot: SpecSnapshot
+    convergence: Convergence
+    gates: Gates
+    engine: EngineSnapshot | None
+    engine_reasons: tuple[str, ...]
+    """Why the engine is not in step; empty if it is."""
+    conntrack: ConntrackUsage | None
+    drain: Drain
+    paths: tuple[Path, ...]
+
+
+def fold(parts: Parts) -> GatewayStatus:
+    """The status."""
+    snapshot, convergence, engine = parts.snapshot, parts.convergence, parts.engine
+    conntrack, drain = parts.conntrack, parts.drain
     faults = tuple(str(fault) for fault in snapshot.faults)
-    reasons = convergence.reasons + engine_reasons
+    down = tuple(f"IPv{path.version} path: {each}" for path in parts.paths for each in path.reasons)
+    reasons = convergence.reasons + parts.engine_reasons + down
     if engine is not None:
         # Sessions that go on with the keys of before are no reason not to be ready.
         reasons += tuple(fault for fault in engine.key_faults if fault not in reasons)
@@ -108,16 +130,21 @@ def fold(
         reasons += ("the configuration file has faults; the last good version is in force",)
     return GatewayStatus(
         name=snapshot.spec.name if snapshot.spec else "",
-        state=_state(convergence, gates, engine_reasons),
+        state=_state(convergence, parts.gates, parts.engine_reasons + down),
         reasons=reasons,
         notes=(convergence.intent.notes if convergence.intent else ())
         + tuple(str(warning) for warning in snapshot.warnings),
         config=str(snapshot.path),
         generation=snapshot.generation,
         config_faults=faults,
-        gate=words(gates),
+        gate=words(parts.gates),
         dataplane=convergence.phase.value,
         drain=DrainLine(round(drain.lasts_s, 1), round(drain.quiet_s, 1)) if drain.active else None,
+        paths=tuple(
+            PathLine(f"ipv{path.version}", path.word, path.reasons)
+            for path in parts.paths
+            if path.streaks
+        ),
         engine=_engine(engine),
         sessions=_sessions(engine),
         conntrack_entries=conntrack.entries if conntrack else None,
@@ -125,7 +152,7 @@ def fold(
     )
 
 
-def _state(convergence: Convergence, gates: Gates, engine_reasons: tuple[str, ...]) -> GatewayState:
+def _state(convergence: Convergence, gates: Gates, troubles: tuple[str, ...]) -> GatewayState:
     if Gate.DRAINING in gates.values():
         return GatewayState.DRAINING
     match convergence.phase:
@@ -136,7 +163,7 @@ def _state(convergence: Convergence, gates: Gates, engine_reasons: tuple[str, ..
         case Phase.FAILED:
             return GatewayState.DEGRADED
         case Phase.CONVERGED:
-            return GatewayState.DEGRADED if engine_reasons else GatewayState.READY
+            return GatewayState.DEGRADED if troubles else GatewayState.READY
 
 
 def _engine(engine: EngineSnapshot | None) -> EngineLine | None:

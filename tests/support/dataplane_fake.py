@@ -149,5 +149,8 @@ class FakeKernel:
         self.connections -= stale
         return len(stale)
 
+    async def neighbour_answers(self, interface: str, _: object, timeout_s: float) -> bool:
+        return interface in {link.name for link in self.state.links} and timeout_s > 0
+
     async def aclose(self) -> None:
         """Nothing to close."""

@@ -14,7 +14,7 @@ from tests.support.daemon import PYTHON, eventually
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
-SCENES = ["up", "reach", "cut", "heal", "drain", "return"]
+SCENES = ["up", "reach", "cut", "heal", "upstream", "upstream back", "drain", "return"]
 
 
 def _lab(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -63,7 +63,9 @@ def test_the_demo_passes_every_scene_and_leaves_only_its_report(
         assert cut["lost"] > 0
         assert cut["detection_ms"] > 0
         assert drain["lost"] == drain["lost_by_ovn"]
-        assert all(by_name[scene, family]["lost"] == 0 for scene in ("heal", "return"))
+        assert all(
+            by_name[scene, family]["lost"] == 0 for scene in ("heal", "upstream back", "return")
+        )
     assert "<svg" in (tmp_path / "demo-report.svg").read_text()
     assert {each.name for each in tmp_path.iterdir()} == {"demo-report.json", "demo-report.svg"}
     assert _is_gone(prefix)

@@ -19,7 +19,7 @@ STRUCTURE: Mistakes = [
         (
             "zzz: is not a known field; the fields here are name, internal, external, policies, "
             "bfd, "
-            "drain, mssClamp, bandwidth, conntrack, input, metrics"
+            "drain, mssClamp, bandwidth, conntrack, input, metrics, probes"
         ),
     ),
     ({"internal": ABSENT}, "internal: is missing; describe the VPC side: interface, gateways"),

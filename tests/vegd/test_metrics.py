@@ -23,6 +23,7 @@ STATUS = GatewayStatus(
     gate="open",
     dataplane="converged",
     drain=None,
+    paths=(),
     engine=None,
     sessions=(),
     conntrack_entries=None,
@@ -64,7 +65,7 @@ def an_engine() -> EngineSnapshot:
 
 
 def page(engine: EngineSnapshot) -> list[str]:
-    reading = Reading(STATUS, ReconcileCounters(), engine, 0, (), None)
+    reading = Reading(STATUS, ReconcileCounters(), engine, 0, (), (), None)
     return exposition(reading).decode().splitlines()
 
 

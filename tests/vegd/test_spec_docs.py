@@ -24,8 +24,10 @@ from vegd.spec import (
     Metrics,
     Peer,
     Policy,
+    Probes,
     Side,
     Snat,
+    Target,
     Unsolicited,
     parse_bytes,
 )
@@ -49,6 +51,8 @@ _SECTIONS: dict[str, type[Struct]] = {
     "conntrack": Conntrack,
     "input": Input,
     "metrics": Metrics,
+    "probes": Probes,
+    "probes.targets[]": Target,
 }
 _EXAMPLES = re.findall(r"```yaml\n(.*?)```", _TEXT, re.DOTALL)
 

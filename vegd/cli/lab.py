@@ -107,7 +107,7 @@ def execute(
 def fault(
     gateway: Annotated[str, typer.Argument(help="The gateway, such as gw1.")],
     action: Annotated[
-        str, typer.Argument(help="cut, heal, stop (SIGTERM), kill (SIGKILL) or start.")
+        str, typer.Argument(help="cut, upstream-cut, heal, stop (SIGTERM), kill or start.")
     ],
     prefix: Prefix = "vegd",
 ) -> None:
@@ -122,7 +122,9 @@ def fault(
         case "cut":
             faults.cut(chosen)
         case "heal":
-            faults.heal(chosen)
+            faults.heal(chosen, lab.topology)
+        case "upstream-cut":
+            faults.cut_upstream(chosen, lab.topology)
         case "stop":
             faults.stop(chosen, lab.state, within_s=60)
         case "kill":
@@ -130,7 +132,9 @@ def fault(
         case "start":
             faults.start(chosen, lab.state)
         case _:
-            raise typer.BadParameter(f"{action!r} is none of cut, heal, stop, kill, start")
+            raise typer.BadParameter(
+                f"{action!r} is none of cut, upstream-cut, heal, stop, kill, start"
+            )
     typer.echo(f"{gateway}: {action}")
 
 

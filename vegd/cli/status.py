@@ -45,6 +45,8 @@ def _print(gateway: "GatewayStatus") -> None:
     rows.add_row("config", f"{gateway.config} (generation {gateway.generation})")
     rows.add_row("dataplane", gateway.dataplane)
     rows.add_row("gate", gateway.gate)
+    for path in gateway.paths:
+        rows.add_row(f"path {path.family}", path.state)
     if gateway.drain is not None:
         lasts, quiet = gateway.drain.lasts_s, gateway.drain.quiet_s
         rows.add_row("drain", f"for {lasts:g} s, the last packet {quiet:g} s ago")

@@ -11,7 +11,7 @@ import sys
 from vegd.lab import namespaces
 from vegd.lab.errors import LabError
 from vegd.lab.state import LabState, poll_until
-from vegd.lab.topology import Gateway
+from vegd.lab.topology import Gateway, Topology
 
 _TABLE = "vegd_lab_fault"
 _LINKS = ("eth0", "ext0")
@@ -29,10 +29,29 @@ def cut(gateway: Gateway) -> None:
     namespaces.run(namespaces.inside(gateway.namespace, "nft", "-f", "-"), stdin=ruleset)
 
 
-def heal(gateway: Gateway) -> None:
-    """End a cut; nothing happens if there is none."""
-    script = f"add table netdev {_TABLE}\ndelete table netdev {_TABLE}\n"
-    namespaces.run(namespaces.inside(gateway.namespace, "nft", "-f", "-"), stdin=script)
+def cut_upstream(gateway: Gateway, topology: Topology) -> None:
+    """The world behind the gateway dies: its link stays up, its next hop answers ARP and ND, and
+    nothing that it sends gets any farther."""
+    ruleset = f"""table netdev {_TABLE}_{gateway.name} {{
+        chain upstream {{
+            type filter hook ingress device {gateway.name} priority -500
+            icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+            meta protocol {{ ip, ip6 }} drop
+        }}
+    }}"""
+    outside = topology.namespace("outside")
+    namespaces.run(namespaces.inside(outside, "nft", "-f", "-"), stdin=ruleset)
+
+
+def heal(gateway: Gateway, topology: Topology) -> None:
+    """End a cut of either kind; nothing happens if there is none."""
+    outside = topology.namespace("outside")
+    for namespace, table in (
+        (gateway.namespace, _TABLE),
+        (outside, f"{_TABLE}_{gateway.name}"),
+    ):
+        script = f"add table netdev {table}\ndelete table netdev {table}\n"
+        namespaces.run(namespaces.inside(namespace, "nft", "-f", "-"), stdin=script)
 
 
 def start(gateway: Gateway, state: LabState) -> None:

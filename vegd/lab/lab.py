@@ -20,6 +20,12 @@ from vegd.lab.topology import (
 )
 
 _UP_S = 30.0
+METRICS_PORT = 10669
+PROBE_TIMES = {"interval": 250, "timeout": 500, "failures": 3, "successes": 3, "holdDown": 2}
+"""Of the gateways' probes: far shorter than in the field, long enough for a busy machine."""
+PATH_DOWN_MS = 3 * 500 + 3 * 250 + 500
+"""How long a gateway takes to give up its path, at most: until the next probe, three probes, the
+time before it asks its siblings, and their answer."""
 
 
 class Lab:
@@ -145,7 +151,16 @@ def gateway_config(topology: Topology, gateway: Gateway) -> dict[str, object]:
             "minTTL": 254,
             "peers": [{"address": str(each.ip)} for each in topology.bfd_port],
         },
-        "metrics": {"listen": "127.0.0.1:10669"},
+        "metrics": {"listen": f":{METRICS_PORT}"},
+        "probes": {
+            **PROBE_TIMES,
+            "targets": [{"kind": "icmp", "address": str(each.ip)} for each in topology.outside],
+            "siblings": [
+                f"{other.internal_address(Family.IPV4)}:{METRICS_PORT}"
+                for other in topology.gateways
+                if other != gateway
+            ],
+        },
     }
 
 

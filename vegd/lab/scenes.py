@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from vegd.lab import events, faults
 from vegd.lab.errors import LabError, SceneFailed
 from vegd.lab.flows import FlowRecord, fetch_all, longest_outage_ms
-from vegd.lab.lab import Lab
+from vegd.lab.lab import PATH_DOWN_MS, Lab
 from vegd.lab.report import SceneResult
 from vegd.lab.state import poll_until
 from vegd.lab.topology import Family, Gateway, RouterKind
@@ -23,6 +23,8 @@ _EXIT_S = 60.0
 _SLACK_MS = 250.0
 """What an outage may be longer than the detection time before the scene fails; the figures that we
 promise are tighter and are medians, this is about one run on a busy machine."""
+_OVN_LATE_MS = 5000.0
+"""How late OVN may act on AdminDown; see `drain.forwardFor` in docs/configuration.md."""
 _REROUTE_S = 0.1
 """How long after the end of a session OVN may still exchange its flows for the next hop; 15 to
 20 ms were measured on an idle machine."""
@@ -74,17 +76,42 @@ class Stage:
         self._add(
             "cut",
             begin,
-            lambda family, flows: self._judge_cut(gateway, begin, family, flows),
+            lambda family, flows: self._judge_cut(
+                "cut", gateway, begin, self._lab.options.detection_time_ms, family, flows
+            ),
         )
 
     def heal(self, gateway: Gateway) -> None:
         """The gateway returns, and nothing is lost by that."""
         self._tell(f"{gateway.name} is connected again")
         begin = time.monotonic()
-        faults.heal(gateway)
+        faults.heal(gateway, self._lab.topology)
         self._wait_up((gateway,))
         time.sleep(_SETTLE_S)
         self._add("heal", begin, self._lossless("heal", back=gateway))
+
+    def cut_upstream(self, gateway: Gateway) -> None:
+        """The world behind a gateway dies; its probes notice, and traffic moves to the others."""
+        self._tell(f"the upstream of {gateway.name} dies behind it")
+        begin = time.monotonic()
+        faults.cut_upstream(gateway, self._lab.topology)
+        self._wait_down(gateway)
+        time.sleep(_SETTLE_S)
+        limit = PATH_DOWN_MS + (_OVN_LATE_MS if self._is_ovn else 0)
+        self._add(
+            "upstream",
+            begin,
+            lambda family, flows: self._judge_cut("upstream", gateway, begin, limit, family, flows),
+        )
+
+    def heal_upstream(self, gateway: Gateway) -> None:
+        """The world behind the gateway is back, and nothing is lost by its return."""
+        self._tell(f"the upstream of {gateway.name} is back")
+        begin = time.monotonic()
+        faults.heal(gateway, self._lab.topology)
+        self._wait_up((gateway,))
+        time.sleep(_SETTLE_S)
+        self._add("upstream back", begin, self._lossless("upstream back", back=gateway))
 
     def stop(self, gateway: Gateway) -> None:
         """The daemon gets SIGTERM; not one probe is lost."""
@@ -153,11 +180,17 @@ class Stage:
         return _result("reach", family, flows, None, reason)
 
     def _judge_cut(
-        self, gateway: Gateway, begin: float, family: Family, flows: list[FlowRecord]
+        self,
+        name: str,
+        gateway: Gateway,
+        begin: float,
+        promised_ms: float,
+        family: Family,
+        flows: list[FlowRecord],
     ) -> SceneResult:
         detection = self._detection_ms(gateway, family, begin)
         outage = longest_outage_ms(flows)
-        limit = self._lab.options.detection_time_ms + _SLACK_MS
+        limit = promised_ms + _SLACK_MS
         reason = ""
         if detection is None:
             reason = f"the router has not noticed that {gateway.name} is gone"
@@ -167,7 +200,7 @@ class Stage:
             reason = f"nothing was lost, so {gateway.name} carried nothing: the scene shows nothing"
         elif not all(flow.answered and flow.answered[-1] for flow in flows):
             reason = "not every flow has recovered"
-        return _result("cut", family, flows, detection, reason)
+        return _result(name, family, flows, detection, reason)
 
     def _lossless(
         self,
@@ -200,6 +233,10 @@ class Stage:
 
         return judge
 
+    @property
+    def _is_ovn(self) -> bool:
+        return self._lab.options.router is RouterKind.OVN
+
     def _lost_by_ovn(self, family: Family, flows: list[FlowRecord]) -> int:
         """Single probes that were in OVN while it took a next hop away.
 
@@ -207,7 +244,7 @@ class Stage:
         route is exchanged: also with every gateway alive and forwarding, when the route is only
         edited (measured; see "Drain" in docs/architecture.md).
         """
-        if self._lab.options.router is not RouterKind.OVN:
+        if not self._is_ovn:
             return 0
         ends = [
             event.at
@@ -257,6 +294,8 @@ def play(lab: Lab, stage: Stage, begin_probing: Callable[[], None]) -> None:
     stage.reach()
     stage.cut(first)
     stage.heal(first)
+    stage.cut_upstream(first)
+    stage.heal_upstream(first)
     stage.stop(second)
     stage.start(second)
 
