@@ -12,6 +12,7 @@ from bfd.fsm import Diagnostic, State
 from bfd.packet import ControlPacket, Discard
 from bfd.session import Session
 from bfd.timing import slowed_us
+from bfd.variables import Variables
 from tests.support.bfd import FAST, WithoutShortcut, packets
 from tests.support.bfd_reference import ReferenceSession
 
@@ -77,7 +78,7 @@ def test_B12_random_histories_agree_with_the_prose(seed: int) -> None:
 def outcome(session: Session) -> list[object]:
     """All that a session knows, but for its counters of the two ways."""
     opaque = {"_steady", "_draw", "_pace", "negotiation", "losses", "damper", "back_off"}
-    slots = [s for s in Session.__slots__ if s not in opaque]
+    slots = [s for s in Variables.__slots__ if s not in opaque]
     negotiation = [getattr(session.negotiation, s) for s in session.negotiation.__slots__]
     refused = session.losses.refused(session.heard_us)
     damper = (session.damper.held_until_us, session.damper.holds, session.back_off.factor)

@@ -25,6 +25,7 @@ from bfd.override import Override
 from bfd.recovery import NAME, recover
 from bfd.session import Session
 from bfd.shared_marks import SharedMarks, file_of, read
+from bfd.variables import Variables
 from tests.support.bfd import FAST, KEY, Link
 
 SECOND = 1_000_000
@@ -209,7 +210,7 @@ def test_N2_every_variable_of_a_session_is_remembered_or_follows_from_those() ->
     }
     counters = {"discards", "send_errors", "losses"}
     remembered = {each.name for each in fields(Memory)}
-    assert set(Session.__slots__) - remembered == follows | counters
+    assert set(Variables.__slots__) - remembered == follows | counters
 
 
 # What is not believed ---------------------------------------------------------------------------
