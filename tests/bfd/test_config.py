@@ -76,3 +76,10 @@ def test_D20_the_edges_are_allowed() -> None:
 @pytest.mark.parametrize("ms", [10, 20, 50, 100, 1000])
 def test_D21_the_common_intervals_are_supported(ms: int) -> None:
     SessionConfig(KEY, ms * 1000, ms * 1000)
+
+
+def test_D21_the_interval_of_hardware_is_refused_and_its_neighbours_are_not() -> None:
+    with pytest.raises(ValueError, match="desired_min_tx_us: 3300"):
+        SessionConfig(KEY, 3_300, 3_300)
+    for ms in (3, 4):
+        SessionConfig(KEY, ms * 1000, ms * 1000)
