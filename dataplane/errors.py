@@ -27,8 +27,12 @@ class Refused(DataplaneError):
 def _words(number: int) -> str:
     hints = {
         errno.EPERM: "not permitted; CAP_NET_ADMIN is needed",
+        errno.EBUSY: "the parent is in use as a port of a bridge or bond, or by a link of a mode"
+        " that shares with no other; free it, or configure another parent",
         errno.EEXIST: "something of that kind exists and belongs to somebody else",
         errno.ENETUNREACH: "the gateway is not on a network of this interface",
         errno.EHOSTUNREACH: "the gateway cannot be reached from this interface",
+        errno.EOPNOTSUPP: "this kernel cannot do it; load or enable what it needs",
+        errno.EROFS: "/proc/sys is read-only here; set it on the host, or make /proc/sys writable",
     }
     return hints.get(number, os.strerror(number).lower())

@@ -5,6 +5,7 @@ error number; an object that is there already, or gone already, is no error.
 """
 
 import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
@@ -203,7 +204,10 @@ class Netlink:
                 return
             raise Refused(str(op.object), exc.code) from exc
         except OSError as exc:
-            raise Refused(str(op.object), exc.errno or 0, str(exc.strerror or exc)) from exc
+            number = exc.errno or 0
+            # What the kernel says by number has a remedy of its own; what we say stands as it is.
+            said = "" if exc.strerror == os.strerror(number) else str(exc.strerror or exc)
+            raise Refused(str(op.object), number, said) from exc
 
     async def _index(self, name: str) -> int:
         for index in await self._socket.link_lookup(ifname=name):

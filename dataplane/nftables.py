@@ -37,6 +37,7 @@ _NFTA_COUNTER_BYTES, _NFTA_COUNTER_PACKETS = 1, 2
 _NFT_OBJECT_COUNTER = 1
 _NFPROTO_INET = 1
 
+_OWNED = "most likely another program owns the table (flag owner) and must end"
 _REMEDY = "install the package python3-nftables (and nftables)"
 
 
@@ -94,7 +95,7 @@ class Nftables:
         is_known = before is self._believed and until > 0 and not self._watch.touched()
         status, _, error = await self._run(transaction(before, after))
         if status != 0:
-            raise _refusal("nft transaction", error)
+            raise _refusal(f"nft table {NFT_FAMILY} {NFT_TABLE}", error)
         if is_known and self._generation() == generation + 1:
             # Nobody else has changed any ruleset meanwhile, so all that was heard is our own.
             self._watch.touched()
@@ -125,7 +126,13 @@ class Nftables:
         loop = asyncio.get_running_loop()
         text = json.dumps({"nftables": commands})
         status, output, error = await loop.run_in_executor(self._thread, self._library.cmd, text)
-        return status, json.loads(output) if output else {}, error
+        try:
+            return status, json.loads(output) if output else {}, error
+        except ValueError as exc:
+            # libnftables 1.0.6 cannot print a table with flags, and ours has none.
+            raise DataplaneError(
+                f"nft table {NFT_FAMILY} {NFT_TABLE}: it cannot be listed; {_OWNED}"
+            ) from exc
 
     def close(self) -> None:
         """End the thread; the table stays."""
@@ -138,5 +145,7 @@ def _refusal(what: str, error: str) -> DataplaneError:
     lines = [line.strip() for line in error.splitlines() if "rror" in line] or ["no reason given"]
     text = f"{what}: {lines[0].rpartition('Error: ')[2]}"
     if "not permitted" in error:
-        return PermissionDenied(f"{text}; CAP_NET_ADMIN is needed")
+        return PermissionDenied(f"{text}; {_OWNED}, or CAP_NET_ADMIN is missing")
+    if "not supported" in error or "No such file" in error:
+        text += "; the kernel lacks a part of nf_tables (nft_masq, nft_ct, nft_fib), load it"
     return DataplaneError(text)

@@ -160,3 +160,30 @@ def test_a_macvlan_of_another_parent_is_changed() -> None:
     intent = gateway_intent()
     moved = replace(intent, external=replace(intent.external, macvlan=Macvlan("ext9")))
     assert "~ link net1 macvlan bridge on ext9 up" in diff(render(intent), render(moved)).lines()
+
+
+@given(_intents, _intents)
+def test_no_step_of_a_plan_opens_a_hole(one: GatewayIntent, two: GatewayIntent) -> None:
+    """After each operation, as if the apply were killed there: who forwards has the table, whole,
+    and what both gateways have is never missing."""
+
+    async def story() -> None:
+        kernel = FakeKernel("eth0", "ext0")
+        for before, after in ((DataplaneState(), render(one)), (render(one), render(two))):
+            kept = (before.routes & after.routes, before.rules & after.rules)
+            for op in diff(await kernel.observe(after), after).ops:
+                assert (await kernel.apply(Plan((op,)))).ok
+                state = kernel.state
+                forwards = any(each.path in FORWARDING.values() for each in state.sysctls)
+                assert not forwards or state.nft == after.nft
+                assert not state.routes or state.nft in (before.nft, after.nft)
+                assert kept[0] <= state.routes
+                assert kept[1] <= state.rules
+                # A next hop is exchanged, never missing in between.
+                for route in before.routes:
+                    place = (route.destination, route.table)
+                    if place in {(each.destination, each.table) for each in after.routes}:
+                        assert place in {(e.destination, e.table) for e in state.routes}
+            assert not diff(await kernel.observe(after), after)
+
+    asyncio.run(story())
