@@ -68,6 +68,15 @@ def _take_nice() -> bool:
     return True
 
 
+def open_many_files() -> None:
+    """Let this process have as many open files as its hard limit allows: one socket per session.
+
+    The soft limit is 1024 by custom, for the sake of programs that use select(2); we do not.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def lock_memory() -> str:
     """Keep this process out of the swap and its code in memory; "locked", or why it is not.
 

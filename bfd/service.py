@@ -28,7 +28,7 @@ from bfd.engine import Engine
 from bfd.fsm import State
 from bfd.journal import Head, Identity, Journal, JournalRefused
 from bfd.keeper import Keeper
-from bfd.realtime import Scheduling, lock_memory, stop_collecting
+from bfd.realtime import Scheduling, lock_memory, open_many_files, stop_collecting
 from bfd.recorder import Recorder
 from bfd.recovery import recover
 from bfd.selector import MillisecondSelector
@@ -111,6 +111,7 @@ class Service:
 
     async def run(self) -> None:
         """Serve until the engine has drained."""
+        open_many_files()
         try:
             await self._control.start()
             self._transport.open()

@@ -77,6 +77,19 @@ def test_B9_without_your_discriminator_the_address_pair_selects() -> None:
     assert effect.session.state is State.INIT
 
 
+def test_B9_B18_a_down_without_a_discriminator_ends_up_only_if_it_can_be_of_the_peer() -> None:
+    engine = engine_with(FAST)
+    up(engine)
+    (session,) = engine.sessions()
+    stranger = SessionKey("192.0.2.1", "203.0.113.9")
+    for spoofed in (meta(ttl=254), meta(stranger), meta(KEY._replace(multihop=True))):
+        engine.receive(hello(), spoofed, START)
+        assert session.state is State.UP
+    # A peer that was restarted says just this, and is to be believed (RFC 5880 §6.8.6).
+    engine.receive(hello(), meta(), START)
+    assert session.state is State.DOWN
+
+
 @pytest.mark.parametrize(
     "key", [SessionKey("192.0.2.1", "192.0.2.3"), SessionKey("192.0.2.3", "192.0.2.2")]
 )

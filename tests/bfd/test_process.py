@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import resource
 import signal
 import socket
 import stat
@@ -100,6 +101,29 @@ async def test_two_engines_come_up_over_both_families_and_notice_death(
         assert down.last_change is not None
         # At most a detection time after the last packet, which is at most an interval old.
         assert down.last_change.at - killed > 0.19
+
+
+@pytest.mark.kernel
+async def test_sessions_beyond_the_usual_limit_of_open_files_send_as_well(
+    wire: Wire, tmp_path: Path
+) -> None:
+    # The whole prefix is local on lo, so that every peer can be sent to.
+    net.ip("address", "add", "10.78.0.1/16", "dev", "lo", ns=wire.b)
+    peers = [f"10.78.{n // 200 + 1}.{n % 200 + 1}" for n in range(1_100)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, soft), hard))
+    try:
+        many = EngineProcess(wire.b, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.closing(many):
+        async with Client((await many.ready()).path) as client:
+            await client.configure([config("10.78.0.1", peer, ms=60_000) for peer in peers], 1)
+            snapshot = await eventually(
+                client, lambda s: all(x.tx_packets or x.send_errors for x in s.sessions), 40
+            )
+            assert len(snapshot.sessions) == len(peers)
+            assert not any(each.send_errors for each in snapshot.sessions)
 
 
 @pytest.mark.kernel
