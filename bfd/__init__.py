@@ -9,7 +9,7 @@ know neither clock nor socket. The parts that others use:
 * `bfd.snapshot`: EngineSnapshot, SessionSnapshot, StateChange, Histogram
 * `bfd.client`: Client, ControlError
 * `bfd.logs`: configure
-* `bfd.service`: main
+* `bfd.__main__`: main
 
 Nothing is imported here, so that each of them costs only itself.
 """

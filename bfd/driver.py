@@ -99,7 +99,14 @@ class Transport(Protocol[R]):
     def close_multihop(self) -> None:
         """Listen for them no more."""
 
-    def drain(self, receiver: R, now_us: int, deliver: Callable[[bytes, RxMeta], None], /) -> None:
+    def drain(
+        self,
+        receiver: R,
+        now_us: int,
+        repeats: Callable[..., bool],
+        deliver: Callable[[bytes, RxMeta], None],
+        /,
+    ) -> None:
         """Hand over what waits in one of them, up to a limit."""
 
     def heard_until_us(self) -> int:
@@ -367,7 +374,7 @@ class Driver(Generic[R]):
 
     def _read(self, receiver: R) -> None:
         self._now_us = self._clock()
-        self._transport.drain(receiver, self._now_us, self._deliver)
+        self._transport.drain(receiver, self._now_us, self.engine.repeats, self._deliver)
 
     def _deliver(self, data: bytes, meta: RxMeta) -> None:
         effect = self.engine.receive(data, meta, self._now_us)

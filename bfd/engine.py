@@ -71,6 +71,7 @@ class Engine:
         self._by_discr: dict[int, Session] = {}
         self._by_key: dict[SessionKey, Session] = {}
         self._by_addresses: dict[tuple[str, str, bool], tuple[Session, ...]] = {}
+        self._by_steady_wire: dict[bytes, Session] = {}
         self._lingering: set[SessionKey] = set()
         self._committed: dict[SessionKey, SessionConfig] = {}
         self.guests = Guests()
@@ -251,6 +252,24 @@ class Engine:
 
     # Packets --------------------------------------------------------------------------------
 
+    def repeats(self, data: bytes, ttl: int, at_us: int, *, multihop: bool) -> bool:
+        """Take a datagram if it is, byte by byte, the steady one of its session.
+
+        That is nearly every datagram there is. Any other one is left to `receive`.
+        """
+        session = self._by_steady_wire.get(data)
+        if (
+            session is None
+            or session.steady is None
+            or session.steady_wire != data
+            or ttl < session.config.min_ttl
+            or session.key.multihop is not multihop
+        ):
+            return False
+        session.hear_again(at_us)
+        self.marks.values[session.mark] = session.heard_us or 0
+        return True
+
     def receive(self, data: bytes, meta: RxMeta, now_us: int) -> Effect | None:
         """Take a datagram; None when there is nothing to do, as nearly always."""
         packet = decode(data)
@@ -269,6 +288,11 @@ class Engine:
         actions = session.receive(packet, meta.at_us, now_us, held=held)
         if session.heard_us is not None:
             self.marks.values[session.mark] = session.heard_us
+        if session.steady is packet:
+            # Never one with authentication: that was taken off before it became the steady one.
+            self._by_steady_wire.pop(session.steady_wire, None)
+            session.steady_wire = data
+            self._by_steady_wire[data] = session
         if session.due_us < session.queued_us or session.is_news or session.authentication:
             self._take_note(session)
         return Effect(session, actions) if actions else None
@@ -402,6 +426,7 @@ class Engine:
         self._lingering.discard(key)
         del self._by_key[key]
         del self._by_discr[session.local_discr]
+        self._by_steady_wire.pop(session.steady_wire, None)
         self.marks.give_back(session.mark)
         pair = (key.local, key.peer, key.multihop)
         rest = tuple(s for s in self._by_addresses[pair] if s is not session)

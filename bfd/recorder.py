@@ -1,6 +1,6 @@
 """Writes the history: for each transition, how the engine was in the time that led to it.
 
-The kernel's counters say nothing about *when*. So they are sampled, ten times a second at most and
+The kernel's counters say nothing about *when*. So they are sampled, four times a second at most and
 only when the engine is awake anyway, and a transition is given the difference between now and the
 last sample before the time that matters. All clocks and readings are handed in.
 """
@@ -16,7 +16,7 @@ from bfd.history import History, Transition
 from bfd.session import Session
 from bfd.vitals import Vitals
 
-_SAMPLE_EVERY_US = 100_000
+_SAMPLE_EVERY_US = 250_000
 _FRESH_US = 1_000
 _SAMPLES = 128
 

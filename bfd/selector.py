@@ -1,12 +1,11 @@
-"""An epoll selector that wakes at most one millisecond late.
+"""An epoll selector that wakes on the microsecond.
 
-epoll counts whole milliseconds, which we like: timers that are close to each other share a wake-up.
-But the selector of the standard library rounds up twice on the way (to milliseconds in floating
-point, and from there again), so that nine milliseconds may become ten. For sessions of 10 ms that
-is a tenth of the interval.
+epoll counts whole milliseconds, and the selector of the standard library rounds up to them: a
+detection time would end a millisecond late, and for sessions of 10 ms that is a tenth of the
+interval. So a wait that has an end is left to select(2), which counts microseconds, with the epoll
+instance as the one thing that it watches.
 """
 
-import math
 import os
 import select
 import selectors
@@ -14,26 +13,27 @@ import selectors
 _MOST_EVENTS = 64
 
 
-class MillisecondSelector(selectors.EpollSelector):
-    """For ``asyncio.SelectorEventLoop``."""
+class MicrosecondSelector(selectors.EpollSelector):
+    """For ``asyncio.SelectorEventLoop``. Its file descriptor must be below 1024 (FD_SETSIZE):
+    make it when the process starts."""
 
     def __init__(self) -> None:
         super().__init__()
         # A second handle of the same epoll instance, so that both can be closed.
         self._handle = select.epoll.fromfd(os.dup(self.fileno()))
+        self._watched = (self._handle.fileno(),)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See `selectors.BaseSelector.select`."""
         if timeout is None:
-            wait_s = -1.0
-        elif timeout <= 0:
-            wait_s = 0.0
+            happenings = self._handle.poll(-1, _MOST_EVENTS)
+        elif timeout <= 0 or select.select(self._watched, (), (), timeout)[0]:
+            happenings = self._handle.poll(0, _MOST_EVENTS)
         else:
-            # Half a millisecond less than wanted is rounded up to exactly what is wanted.
-            wait_s = (math.ceil(timeout * 1000 - 1e-6) - 0.5) / 1000
+            return []
         keys = self.get_map()
         ready = []
-        for descriptor, happened in self._handle.poll(wait_s, _MOST_EVENTS):
+        for descriptor, happened in happenings:
             events = 0
             if happened & ~select.EPOLLIN:
                 events |= selectors.EVENT_WRITE

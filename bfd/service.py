@@ -31,7 +31,7 @@ from bfd.keeper import Keeper
 from bfd.realtime import Scheduling, lock_memory, open_many_files, stop_collecting
 from bfd.recorder import Recorder
 from bfd.recovery import recover
-from bfd.selector import MillisecondSelector
+from bfd.selector import MicrosecondSelector
 from bfd.shared_marks import SharedMarks
 from bfd.transport import Receiver, TransportError, UdpTransport
 from bfd.views import ProcessViews
@@ -257,7 +257,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(MillisecondSelector())
+    return asyncio.SelectorEventLoop(MicrosecondSelector())
 
 
 def _make_directory(path: Path) -> None:

@@ -64,13 +64,8 @@ class Session(Variables):
                 self.refuse(why)
                 return NOTHING
             packet = packet._replace(auth=b"")
-        if packet == self._steady:
-            # The same packet as last time, which then changed nothing: only the silence ends.
-            self.rx_packets += 1
-            due_us = at_us + self.detection_time_us
-            if due_us > self._detection_due_us:
-                self.heard_us = at_us
-                self._detection_due_us = due_us
+        if packet == self.steady:
+            self.hear_again(at_us)
             return NOTHING
         if packet.auth:
             self.refuse(Discard.AUTH_UNEXPECTED)
@@ -94,6 +89,14 @@ class Session(Variables):
             actions = (*changed, self._transmit(self._with_flags(FINAL)))
         self._remember_steady(packet)
         return actions
+
+    def hear_again(self, at_us: int) -> None:
+        """Take the `steady` packet once more: only the silence ends."""
+        self.rx_packets += 1
+        due_us = at_us + self.detection_time_us
+        if due_us > self._detection_due_us:
+            self.heard_us = at_us
+            self._detection_due_us = due_us
 
     def expire(self, now_us: int, heard_until_us: int) -> Actions:
         """Do what is due at `now_us`.
@@ -177,7 +180,7 @@ class Session(Variables):
         why = authentication.receive(packet, at_us)
         if authentication.in_use is not in_use:
             # The peer has switched, and so do we: with a packet that goes the long way, at once.
-            self._steady = None
+            self.steady = None
         return why
 
     def _end_poll(self) -> int:
@@ -263,7 +266,7 @@ class Session(Variables):
         Returns the packet that says so at once, if its contents are news to the peer; none when
         an answer to a Poll is on its way and will say it.
         """
-        self._steady = None
+        self.steady = None
         self._advertise()
         self._use()
         self._body = self._contents()
@@ -383,4 +386,4 @@ class Session(Variables):
         """Let the same packet take the short way next time, if it can change nothing then."""
         both_up = self.state is State.UP and packet.state is State.UP
         if both_up and not (packet.poll or packet.final):
-            self._steady = packet
+            self.steady = packet

@@ -12,7 +12,7 @@ SLOW_TX_US = 1_000_000
 """The fastest Desired Min TX that a session may have while it is not Up (§6.8.3)."""
 
 _WAKE_EARLY_US = 1_200
-_LONGEST_TICK_US = 4_096
+_LONGEST_TICK_US = 8_192
 
 
 def transmit_interval_us(desired_min_tx_us: int, remote_min_rx_us: int) -> int:
@@ -47,10 +47,10 @@ class Pace:
         self.shortest_us = -(-interval_us * 3 // 4)
         self.longest_us = interval_us * 9 // 10 if detect_mult == 1 else interval_us
         self._width_us = self.longest_us - self.shortest_us
-        # Waking up costs more than sending. So packets leave on ticks, powers of two that are 4 %
+        # Waking up costs more than sending. So packets leave on ticks, powers of two that are 8 %
         # of the interval or less: sessions that wait for the same tick share a wake-up, and the
         # ticks of slow sessions fall together with ticks of faster ones.
-        self._tick_us = 1 << max(min(interval_us // 24, _LONGEST_TICK_US).bit_length() - 1, 0)
+        self._tick_us = 1 << max(min(interval_us // 12, _LONGEST_TICK_US).bit_length() - 1, 0)
         self._early_us = min(_WAKE_EARLY_US, interval_us // 8)
 
     def gap_us(self, draw: float) -> int:
@@ -73,7 +73,7 @@ class Pace:
     def leaves_us(self, planned_us: int, sent_us: int) -> int:
         """When a packet planned for `planned_us` leaves: on a tick before that, if jitter allows.
 
-        The event loop wakes up to a millisecond late; aiming that much before the planned time
+        The event loop may wake up a millisecond late; aiming that much before the planned time
         keeps the distance within 100 %. Never nearer to the last packet than 75 %.
         """
         tick_us = self._tick_us

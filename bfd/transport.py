@@ -60,6 +60,8 @@ _REOPEN = frozenset(
 _PORT_TRIES = 128
 _KNOWN_ADDRESSES = 1024
 
+Repeats = Callable[..., bool]
+"""`bfd.engine.Engine.repeats`"""
 Deliver = Callable[[bytes, RxMeta], None]
 
 
@@ -73,6 +75,7 @@ class Receiver:
     __slots__ = (
         "emptied_us",
         "heard_until_us",
+        "info_kind",
         "is_ipv6",
         "multihop",
         "names",
@@ -91,6 +94,7 @@ class Receiver:
         """Only packets of sessions that are Up come here, and nothing urgent is in them."""
         self.is_ipv6 = sock.family == socket.AF_INET6
         self.ttl_kind = socket.IPV6_HOPLIMIT if self.is_ipv6 else socket.IP_TTL
+        self.info_kind = socket.IPV6_PKTINFO if self.is_ipv6 else _IP_PKTINFO
         self.emptied_us = now_us
         self.heard_until_us = now_us
         self.names: dict[bytes, str] = {}
@@ -107,29 +111,18 @@ class Receiver:
         return self.sock.fileno()
 
     def meta(
-        self, ancillary: list[tuple[int, int, bytes]], peer: str, offset_us: int, now_us: int
+        self, ancillary: list[tuple[int, int, bytes]], peer: str, ttl: int, at_us: int
     ) -> RxMeta:
         """Put together what the kernel said about one packet."""
-        ttl = 0
         ifindex = 0
         local = b""
-        at_us = now_us
         for _, kind, value in ancillary:
-            if kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESTAMP.unpack(value)
-                at_us = seconds * 1_000_000 + nanoseconds // 1000 + offset_us
-            elif kind == self.ttl_kind:
-                ttl = int.from_bytes(value, sys.byteorder)
-            elif kind == _SO_RXQ_OVFL:
-                # Comes only with packets that arrived after a loss.
-                self.overflows = int.from_bytes(value, sys.byteorder)
-            elif self.is_ipv6:
+            if kind != self.info_kind:
+                continue
+            if self.is_ipv6:
                 local, ifindex = _PKTINFO_6.unpack(value)
             else:
                 ifindex, _, local = _PKTINFO_4.unpack(value)
-        # A step of the wall clock must not move an arrival out of what is possible: after the
-        # socket was last seen empty, and not in the future.
-        at_us = min(max(at_us, self.emptied_us), now_us)
         if self.is_ipv6:
             peer = peer.partition("%")[0]
         return RxMeta(self._name(local), peer, ttl, ifindex, at_us, self.multihop)
@@ -200,9 +193,14 @@ class UdpTransport:
         for discr in tuple(self._senders):
             self.forget(discr)
 
-    def drain(self, receiver: Receiver, now_us: int, deliver: Deliver) -> None:
-        """Hand over what waits in a receiver, at most `BATCH` packets, oldest first."""
+    def drain(self, receiver: Receiver, now_us: int, repeats: Repeats, deliver: Deliver) -> None:
+        """Hand over what waits in a receiver, at most `BATCH` packets, oldest first.
+
+        What `repeats` takes is done; the rest goes to `deliver`.
+        """
         recvmsg = receiver.sock.recvmsg
+        ttl_kind = receiver.ttl_kind
+        multihop = receiver.multihop
         offset_us = self._clock() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
         for _ in range(BATCH):
             try:
@@ -214,9 +212,26 @@ class UdpTransport:
             except OSError:
                 # An error reported for an earlier packet; it has been taken off the socket.
                 continue
-            meta = receiver.meta(ancillary, address[0], offset_us, now_us)
-            receiver.heard_until_us = max(receiver.heard_until_us, meta.at_us)
-            deliver(data, meta)
+            at_us = now_us
+            ttl = 0
+            for _, kind, value in ancillary:
+                if kind == _SO_TIMESTAMPNS:
+                    seconds, nanoseconds = _TIMESTAMP.unpack(value)
+                    at_us = seconds * 1_000_000 + nanoseconds // 1000 + offset_us
+                elif kind == ttl_kind:
+                    ttl = int.from_bytes(value, sys.byteorder)
+                elif kind == _SO_RXQ_OVFL:
+                    # Comes only with packets that arrived after a loss.
+                    receiver.overflows = int.from_bytes(value, sys.byteorder)
+            # A step of the wall clock must not move an arrival out of what is possible: after the
+            # socket was last seen empty, and not in the future.
+            if at_us > now_us:
+                at_us = now_us
+            elif at_us < receiver.emptied_us:
+                at_us = receiver.emptied_us
+            receiver.heard_until_us = max(receiver.heard_until_us, at_us)
+            if not repeats(data, ttl, at_us, multihop=multihop):
+                deliver(data, receiver.meta(ancillary, address[0], ttl, at_us))
 
     def count_overflows(self) -> int:
         """Packets that found no room in any receive buffer."""

@@ -53,7 +53,6 @@ class Variables:
         "_periodic",
         "_planned_us",
         "_sent_us",
-        "_steady",
         "_transmit_due_us",
         "admin_down_until_us",
         "authentication",
@@ -86,6 +85,8 @@ class Variables:
         "rx_packets",
         "send_errors",
         "state",
+        "steady",
+        "steady_wire",
         "transitions",
         "tx_interval_us",
         "tx_packets",
@@ -147,7 +148,10 @@ class Variables:
         # The first packet of all is a periodic one, sent when it is due; until then it is no news.
         self._body = self._body_sent = self._contents()
         self._periodic: tuple[Transmit] = (Transmit(b""),)
-        self._steady: ControlPacket | None = None
+        self.steady: ControlPacket | None = None
+        """What the peer says all the time, if hearing it again ends the silence and no more."""
+        self.steady_wire = b""
+        """Where the engine notes the datagram that it came in."""
         self.heard_us: int | None = None
 
     def clear_counters(self) -> None:

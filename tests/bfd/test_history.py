@@ -144,11 +144,11 @@ def test_a_transition_has_the_difference_since_before_its_window() -> None:
     recorder = Recorder(
         engine, lambda: 1_700_000_000.0, lambda: next(readings), lambda: overflows[0]
     )
-    recorder.awake(NOW - 150_000)
-    recorder.awake(NOW - 149_000)
+    recorder.awake(NOW - 350_000)
+    recorder.awake(NOW - 349_000)
     recorder.awake(NOW - 40_000)
     overflows[0] = 3
-    recorder.awake(NOW + 100_000)
+    recorder.awake(NOW + 215_000)
     engine.worst.note(NOW + 120_000, 50_000)
     engine.stalls.note(NOW + 120_000, 60_000)
     session.expire(NOW + 300_000, NOW + 300_000)

@@ -77,7 +77,7 @@ def test_B12_random_histories_agree_with_the_prose(seed: int) -> None:
 
 def outcome(session: Session) -> list[object]:
     """All that a session knows, but for its counters of the two ways."""
-    opaque = {"_steady", "_draw", "_pace", "negotiation", "losses", "damper", "back_off"}
+    opaque = {"steady", "_draw", "_pace", "negotiation", "losses", "damper", "back_off"}
     slots = [s for s in Variables.__slots__ if s not in opaque]
     negotiation = [getattr(session.negotiation, s) for s in session.negotiation.__slots__]
     refused = session.losses.refused(session.heard_us)

@@ -204,7 +204,15 @@ def test_N2_nothing_of_what_is_remembered_is_lost_on_the_way(seed: int) -> None:
 def test_N2_every_variable_of_a_session_is_remembered_or_follows_from_those() -> None:
     follows = {
         *("_body", "_body_sent", "_detection_due_us", "_draw", "_kept", "_pace", "_patience_us"),
-        *("_periodic", "_planned_us", "_sent_us", "_steady", "_transmit_due_us", "authentication"),
+        *(
+            "_periodic",
+            "_planned_us",
+            "_sent_us",
+            "steady",
+            "steady_wire",
+            "_transmit_due_us",
+            "authentication",
+        ),
         *("config", "detection_time_us", "due_us", "is_news", "key", "local_discr", "mark"),
         *("negotiation", "queued_us", "retire_us", "tx_interval_us"),
     }

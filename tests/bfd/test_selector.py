@@ -1,4 +1,4 @@
-"""The selector: right events, and whole milliseconds that are not rounded up twice."""
+"""The selector: right events, and waits that are not rounded up to milliseconds."""
 
 import asyncio
 import contextlib
@@ -6,12 +6,12 @@ import selectors
 import socket
 import time
 
-from bfd.selector import MillisecondSelector
+from bfd.selector import MicrosecondSelector
 
 
 def test_what_is_ready_is_reported_with_its_key() -> None:
     a, b = socket.socketpair()
-    with contextlib.closing(MillisecondSelector()) as selector, a, b:
+    with contextlib.closing(MicrosecondSelector()) as selector, a, b:
         selector.register(a, selectors.EVENT_READ, "a")
         selector.register(b, selectors.EVENT_READ | selectors.EVENT_WRITE, "b")
         ready = {key.data: events for key, events in selector.select(0)}
@@ -25,19 +25,19 @@ def test_what_is_ready_is_reported_with_its_key() -> None:
         assert [events for _, events in selector.select(0)] == [selectors.EVENT_READ], "hung up"
 
 
-def test_a_wait_is_not_rounded_up_twice() -> None:
+def test_a_wait_is_not_rounded_up_to_milliseconds() -> None:
     def waited() -> float:
         start = time.monotonic()
-        assert selector.select(0.009) == []
+        assert selector.select(0.0042) == []
         return time.monotonic() - start
 
-    with contextlib.closing(MillisecondSelector()) as selector:
+    with contextlib.closing(MicrosecondSelector()) as selector:
         # A machine with other things to do is late, but not a thousand times in a row.
-        assert any(waited() < 0.0099 for _ in range(1000))
+        assert any(waited() < 0.0046 for _ in range(1000))
 
 
 def test_it_never_wakes_before_the_time() -> None:
-    with contextlib.closing(MillisecondSelector()) as selector:
+    with contextlib.closing(MicrosecondSelector()) as selector:
         for tenths in range(1, 60):
             start = time.monotonic()
             selector.select(tenths / 10_000)
@@ -58,6 +58,6 @@ def test_an_event_loop_runs_on_it() -> None:
     left, right = socket.socketpair()
     with right:
         factory = asyncio.SelectorEventLoop
-        with asyncio.Runner(loop_factory=lambda: factory(MillisecondSelector())) as runner:
+        with asyncio.Runner(loop_factory=lambda: factory(MicrosecondSelector())) as runner:
             assert runner.run(work()) == "world\n"
         assert right.recv(10) == b"hello\n"

@@ -219,6 +219,8 @@ class Link:
                 receiver.held_back.append(partial(deliver, self.now_us))
                 return
             meta = RxMeta(key.peer, key.local, 255, 2, at_us or self.now_us, key.multihop)
+            if receiver.engine.repeats(wire, 255, meta.at_us, multihop=key.multihop):
+                return
             effect = receiver.engine.receive(wire, meta, self.now_us)
             if effect is not None:
                 self._perform(receiver, effect)

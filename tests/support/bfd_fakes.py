@@ -121,7 +121,12 @@ class FakeTransport:
         self.receivers = [each for each in self.receivers if not each.multihop]
 
     def drain(
-        self, receiver: FakeReceiver, now_us: int, deliver: Callable[[bytes, RxMeta], None], /
+        self,
+        receiver: FakeReceiver,
+        now_us: int,
+        repeats: Callable[..., bool],
+        deliver: Callable[[bytes, RxMeta], None],
+        /,
     ) -> None:
         self.drains += 1
         for _ in range(self._batch):
@@ -130,7 +135,8 @@ class FakeTransport:
                 return
             data, meta = receiver.waiting.popleft()
             receiver.heard_until_us = max(receiver.heard_until_us, meta.at_us)
-            deliver(data, meta)
+            if not repeats(data, meta.ttl, meta.at_us, multihop=meta.multihop):
+                deliver(data, meta)
 
     def heard_until_us(self) -> int:
         return min(r.heard_until_us for r in self.receivers)

@@ -11,7 +11,7 @@ import sys
 def main() -> None:
     """Run the command line; never returns."""
     if sys.argv[1:2] == ["bfd"]:
-        from bfd.service import main as serve  # noqa: PLC0415 - the engine stays light
+        from bfd.__main__ import main as serve  # noqa: PLC0415 - the engine stays light
 
         raise SystemExit(serve(sys.argv[2:]))
     from vegd.cli.app import run_command_line  # noqa: PLC0415 - and so does its start
