@@ -19,23 +19,24 @@ from dataplane.nfnetlink import (
     attributes,
 )
 
-_CT_GET, _CT_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | 1, NFNL_SUBSYS_CTNETLINK << 8 | 2
+CT_GET, _CT_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | 1, NFNL_SUBSYS_CTNETLINK << 8 | 2
 _ORIGINAL, _REPLY, _STATUS, _ZONE = 1, 2, 3, 18
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _SOURCE, _DESTINATION = {4: 1, 6: 3}, {4: 2, 6: 4}
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
-_FAMILIES = {4: 2, 6: 10}
-_SRC_NAT = 1 << 4
+FAMILIES = {4: 2, 6: 10}
+SRC_NAT = 1 << 4
 
 
 def connections(channel: Channel) -> Iterator[tuple[Connection, bytes]]:
     """All, each with what names it toward the kernel."""
-    for version, family in _FAMILIES.items():
-        for message in channel.ask(_CT_GET, family, flags=NLM_F_DUMP):
-            yield _connection(attributes(message), version)
+    for version, family in FAMILIES.items():
+        for message in channel.ask(CT_GET, family, flags=NLM_F_DUMP):
+            yield read(attributes(message), version)
 
 
-def _connection(found: dict[int, bytes], version: int) -> tuple[Connection, bytes]:
+def read(found: dict[int, bytes], version: int) -> tuple[Connection, bytes]:
+    """The connection in the attributes of a message, and what names it."""
     original, reply = attributes(found[_ORIGINAL]), attributes(found[_REPLY])
     addresses, proto = attributes(original[_TUPLE_IP]), attributes(original[_TUPLE_PROTO])
     kind = IPv4Address if version == 4 else IPv6Address
@@ -50,7 +51,7 @@ def _connection(found: dict[int, bytes], version: int) -> tuple[Connection, byte
         destination_port=_port(proto, _DESTINATION_PORT),
         shown=kind(attributes(reply[_TUPLE_IP])[_DESTINATION[version]]),
         shown_port=_port(attributes(reply[_TUPLE_PROTO]), _DESTINATION_PORT),
-        translated=bool(int.from_bytes(found[_STATUS], "big") & _SRC_NAT),
+        translated=bool(int.from_bytes(found[_STATUS], "big") & SRC_NAT),
     ), names
 
 
@@ -62,7 +63,7 @@ def _port(proto: dict[int, bytes], kind: int) -> int:
 def forget(channel: Channel, is_stale: Callable[[Connection], bool]) -> int:
     """Remove the connections of which that is said; returns how many there were."""
     stale = [
-        (_FAMILIES[connection.source.version], names)
+        (FAMILIES[connection.source.version], names)
         for connection, names in connections(channel)
         if is_stale(connection)
     ]

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from dataplane.model import Connection, DataplaneState, Interface, IPAddress
 from dataplane.plan import ApplyReport, Plan
+from dataplane.portuse import Census
 from dataplane.tracking import TrackingFacts
 
 
@@ -26,6 +27,12 @@ class ConntrackUsage:
 
     entries: int
     maximum: int
+    insert_failures: int = 0
+    """Connections that found no place: no port was free, or two packets began the same one."""
+    drops: int = 0
+    """Packets dropped because the table was full."""
+    early_drops: int = 0
+    """Connections given up before their time to make room."""
 
 
 class Kernel(Protocol):
@@ -70,6 +77,10 @@ class Kernel(Protocol):
 
     async def neighbour_answers(self, interface: str, address: IPAddress, timeout_s: float) -> bool:
         """Whether a host on the link answers ARP or ND in time; OSError where none can be asked."""
+        ...
+
+    async def census(self) -> Census:
+        """Count the tracked connections and the ports in use; takes time for each connection."""
         ...
 
     async def aclose(self) -> None:

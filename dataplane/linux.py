@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Self
 
-from dataplane import conntrack, ruleset, tracking
+from dataplane import census, conntrack, ruleset, tracking
 from dataplane.connections import forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
@@ -17,6 +17,7 @@ from dataplane.nfnetlink import Channel
 from dataplane.nftables import Nftables
 from dataplane.nftmonitor import nftables_changes
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
+from dataplane.portuse import Census
 from dataplane.render import FORWARDING
 from dataplane.tracking import TrackingFacts
 
@@ -155,7 +156,13 @@ class LinuxKernel:
 
     async def conntrack(self) -> ConntrackUsage:
         """How full the connection table is."""
-        return conntrack.usage()
+        with Channel() as channel:
+            return conntrack.usage(channel)
+
+    async def census(self) -> Census:
+        """Count the tracked connections and the ports in use."""
+        with Channel() as channel:
+            return await asyncio.to_thread(census.take, channel)
 
     async def neighbour_answers(self, interface: str, address: IPAddress, timeout_s: float) -> bool:
         """Whether a host on the link answers ARP or neighbour discovery in time."""

@@ -19,7 +19,9 @@ from bfd.snapshot import EngineSnapshot
 from dataplane.errors import DataplaneError
 from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
 from dataplane.linux import LinuxKernel
+from dataplane.model import GatewayIntent
 from vegd import gate, lock
+from vegd.census import CensusTaker
 from vegd.control import Convergence, Phase, Reconciler
 from vegd.drain import Drain
 from vegd.errors import VegdError
@@ -63,6 +65,7 @@ class Agent:
         self.sessions = Sessions(settings, self._announce)
         self.drain = Drain(settings.runtime_dir, kernel.counters)
         self.paths = Paths(kernel, self._tell_engine)
+        self.census = CensusTaker(kernel)
 
     async def run(self) -> None:
         """Serve until a signal, then leave in order."""
@@ -91,6 +94,7 @@ class Agent:
                 tasks.create_task(self.sessions.run(), name="sessions"),
                 tasks.create_task(self.drain.watch(), name="drain"),
                 tasks.create_task(self.paths.run(), name="probes"),
+                tasks.create_task(self.census.run(), name="census"),
             ]
             watchdog = (
                 tasks.create_task(self._supervisor.run(), name="engine")
@@ -129,7 +133,13 @@ class Agent:
             policies=counters,
             conntrack=conntrack,
             paths=paths,
+            census=await self.census.newest(),
+            intent=self._intent(),
         )
+
+    def _intent(self) -> GatewayIntent | None:
+        intent = self.reconciler.convergence.intent
+        return None if intent is None else intent.dataplane
 
     async def _kernel_figures(
         self,

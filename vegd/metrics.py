@@ -18,8 +18,11 @@ from prometheus_client.registry import Collector
 
 from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot
 from dataplane.kernel import ConntrackUsage, PolicyCounter
+from dataplane.model import GatewayIntent
 from vegd import __version__
+from vegd.census import Taken
 from vegd.control import ReconcileCounters
+from vegd.metrics_ports import port_metrics
 from vegd.paths import Path
 from vegd.status import GatewayStatus
 
@@ -40,6 +43,8 @@ class Reading:
     policies: tuple[PolicyCounter, ...]
     paths: tuple[Path, ...]
     conntrack: ConntrackUsage | None
+    census: Taken | None
+    intent: GatewayIntent | None
 
 
 class _ReadingCollector(Collector):
@@ -50,6 +55,7 @@ class _ReadingCollector(Collector):
         yield from _gateway(self._reading)
         yield from _snat(self._reading)
         yield from _paths(self._reading.paths)
+        yield from port_metrics(self._reading.census, self._reading.intent)
         if self._reading.engine is not None:
             yield from _engine(self._reading.engine)
             yield from _sessions(self._reading.engine.sessions)
@@ -163,6 +169,21 @@ def _snat(reading: Reading) -> Iterator[Metric]:
             "vegd_conntrack_entries_limit",
             "The most connections the kernel tracks here.",
             reading.conntrack.maximum,
+        )
+        yield CounterMetricFamily(
+            "vegd_conntrack_insert_failures",
+            "Connections that found no place in the table, for want of a free port for instance.",
+            value=reading.conntrack.insert_failures,
+        )
+        yield CounterMetricFamily(
+            "vegd_conntrack_drops",
+            "Packets dropped because the table was full.",
+            value=reading.conntrack.drops,
+        )
+        yield CounterMetricFamily(
+            "vegd_conntrack_early_drops",
+            "Connections given up before their time to make room.",
+            value=reading.conntrack.early_drops,
         )
 
 

@@ -21,6 +21,7 @@ from dataplane.model import (
     Sysctl,
 )
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
+from dataplane.portuse import Census
 from dataplane.render import FORWARDING
 from dataplane.tracking import NO_TRACKING, TrackingFacts
 
@@ -137,6 +138,9 @@ class FakeKernel:
 
     async def counters(self) -> tuple[PolicyCounter, ...]:
         return ()
+
+    async def census(self) -> Census:
+        return Census(0, 0, ())
 
     async def conntrack(self) -> ConntrackUsage:
         return ConntrackUsage(0, 0)

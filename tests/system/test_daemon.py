@@ -76,6 +76,8 @@ def test_the_metrics_please_promtool_and_are_complete(site: Site) -> None:
     assert "vegd_ready 1.0" in text
     assert 'vegd_policy_packets_total{direction="out",family="ipv6",policy="vpc"}' in text
     assert 'vegd_bfd_transmit_lateness_seconds_bucket{le="+Inf"}' in text
+    assert "vegd_conntrack_insert_failures_total 0.0" in text
+    assert "vegd_snat_census_seconds " in text
 
 
 def test_a_missing_interface_is_waited_for(site: Site) -> None:
