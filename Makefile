@@ -2,6 +2,7 @@
 #   make demo [ROUTER=linux|ovn]   the main job on real packets, with a report and a picture
 #   make test                      every test
 #   make bench-bfd [QUICK=1]       BFD daemons side by side, with a report and a picture
+#   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
 # The rest: make lint, make format, make conformance (docs/conformance.md), make clean.
 
 SHELL := /bin/bash
@@ -15,6 +16,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
 OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
+BENCH_PACKAGES := iperf3 iptables
 TEST_PACKAGES := $(OVN_PACKAGES) bird2 frr prometheus systemd
 
 # Installs what is missing of the packages in $(1). No service of theirs is started, now or at the
@@ -76,6 +78,12 @@ $(AIOBFD)/ready:
 .PHONY: bench-bfd
 bench-bfd: test-packages $(VENV)/ready $(AIOBFD)/ready
 	$(SUDO) $(BIN)/python -m bench.bfd $(if $(QUICK),--quick) $(BENCH)
+
+.PHONY: bench-packages bench-dataplane
+bench-packages: run-packages
+	$(call install_packages,$(BENCH_PACKAGES))
+bench-dataplane: bench-packages $(VENV)/ready
+	$(SUDO) $(BIN)/python -m bench.dataplane $(if $(QUICK),--quick)
 
 .PHONY: lint format clean
 lint: $(VENV)/ready
