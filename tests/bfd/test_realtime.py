@@ -1,4 +1,4 @@
-"""Scheduling: what is granted is reported, children get none of it, and a runaway loop loses it."""
+"""Being on time: what is granted is reported, children get none of it, a runaway loop loses it."""
 
 import subprocess
 import sys
@@ -53,3 +53,24 @@ def test_a_loop_that_never_sleeps_loses_its_class_and_not_its_life() -> None:
         pytest.skip("the machine grants no real-time class")
     assert said == "normal, after a second without sleep"
     assert policy == "0"
+
+
+def test_what_is_said_of_the_memory_is_what_the_kernel_says() -> None:
+    said, locked_kib = output_of(
+        "from bfd.realtime import lock_memory; said = lock_memory(); spare = bytearray(1 << 22); "
+        "lines = open('/proc/self/status').read().splitlines(); "
+        "print(said, next(line for line in lines if line.startswith('VmLck')).split()[1], sep='|')"
+    ).split("|")
+    if said == "locked":
+        assert int(locked_kib) >= 4096
+    else:
+        assert said.startswith("not locked: ")
+        assert int(locked_kib) == 0
+
+
+def test_the_collector_is_frozen_with_all_that_was_made_before() -> None:
+    code = (
+        "import gc; from bfd.realtime import stop_collecting; stop_collecting(); "
+        "print(gc.isenabled(), gc.get_freeze_count() > 1000)"
+    )
+    assert output_of(code) == "False True"
