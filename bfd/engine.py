@@ -262,6 +262,7 @@ class Engine:
             session is None
             or session.steady is None
             or session.steady_wire != data
+            or session.authentication is not None
             or ttl < session.config.min_ttl
             or session.key.multihop is not multihop
         ):
@@ -289,7 +290,6 @@ class Engine:
         if session.heard_us is not None:
             self.marks.values[session.mark] = session.heard_us
         if session.steady is packet:
-            # Never one with authentication: that was taken off before it became the steady one.
             self._by_steady_wire.pop(session.steady_wire, None)
             session.steady_wire = data
             self._by_steady_wire[data] = session

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bfd.actions import Ended
+from bfd.auth import AuthConfig, AuthKey, AuthType, Transition
 from bfd.config import SessionConfig, SessionKey
 from bfd.discriminators import Discriminators
 from bfd.engine import Effect, Engine
@@ -292,3 +293,47 @@ def test_ten_thousand_steady_rounds_leave_no_garbage() -> None:
     finally:
         gc.enable()
     assert engine.sessions()[0].state is State.UP
+
+
+def repeated(engine: Engine, data: bytes, now_us: int, ttl: int = 255, **kind: bool) -> bool:
+    return engine.repeats(data, ttl, now_us, multihop=kind.get("multihop", False))
+
+
+def test_a_repeated_datagram_ends_the_silence_and_nothing_else_is_taken_for_one() -> None:
+    engine = engine_with(FAST)
+    (session,) = engine.sessions()
+    up(engine)
+    data = hello(State.UP, first(engine))
+    later = START + 100_000
+    assert not repeated(engine, data, later, ttl=254), "the minimum TTL holds"
+    assert not repeated(engine, data, later, multihop=True), "the other kind's port is nobody's"
+    assert not repeated(engine, data + b"\0", later)
+    assert session.heard_us == START
+    assert repeated(engine, data, later)
+    assert (session.heard_us, engine.marks.values[session.mark]) == (later, later)
+    assert session.detection_is_due(later + session.detection_time_us)
+    assert not session.detection_is_due(later + session.detection_time_us - 1)
+    # What the peer says has changed: the old datagram is no repetition any more.
+    engine.receive(hello(State.DOWN, first(engine)), meta(), later)
+    assert not repeated(engine, data, later)
+    assert session.state is State.DOWN
+
+
+def test_B10_a_repeated_datagram_is_judged_where_authentication_has_come() -> None:
+    engine = engine_with(FAST)
+    (session,) = engine.sessions()
+    up(engine)
+    data = hello(State.UP, first(engine))
+    assert repeated(engine, data, START)
+    key = AuthKey(1, AuthType.SIMPLE_PASSWORD, "/key", b"sesame")
+    enabling = AuthConfig((key,), 1, Transition.ENABLING)
+    engine.put(replace(FAST, auth=enabling), START)
+    for _ in range(2):
+        engine.receive(data, meta(), START)
+    engine.put(replace(FAST, auth=replace(enabling, transition=None)), START)
+    signed = encode(ControlPacket(State.UP, 77, first(engine), auth=b"\1\x09\1sesame"))
+    for _ in range(2):
+        engine.receive(signed, meta(), START)
+    assert session.steady is not None
+    assert not repeated(engine, data, START), "not without the password"
+    assert not repeated(engine, signed, START), "sequence numbers have to be followed"
