@@ -65,8 +65,9 @@ def configs(ms: int, *, swapped: bool = False) -> list[SessionConfig]:
 
 async def kill(engine: EngineProcess) -> None:
     """SIGKILL, once the journal says that its sessions are Up."""
+    journal = engine.directory / NAME
     async with asyncio.timeout(10):
-        while b'"memory":{"state":3' not in (engine.directory / NAME).read_bytes():
+        while not journal.exists() or b'"memory":{"state":3' not in journal.read_bytes():
             await asyncio.sleep(0.002)
     engine.signal(signal.SIGKILL)
     engine.wait()
