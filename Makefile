@@ -3,6 +3,8 @@
 #   make test                      every test
 #   make bench-bfd [QUICK=1]       BFD daemons side by side, with a report and a picture
 #   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
+#   make fuzz [FUZZ_INPUT=packet|control] [FUZZ_SECONDS=60]   coverage-guided fuzzing (docs/testing.md)
+#   make simulate [SEED=0] [COUNT=10]   long histories in virtual time (docs/testing.md)
 # The rest: make lint, make format, make conformance (docs/conformance.md), make clean.
 
 SHELL := /bin/bash
@@ -96,10 +98,33 @@ format: $(VENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Runs until it finds something or FUZZ_SECONDS are over (0: never); what it has learnt stays in
+# build/fuzz, what it finds in the current directory.
+FUZZ_INPUT ?= packet
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz simulate
+fuzz: .venv-fuzz/ready
+	@mkdir -p build/fuzz/$(FUZZ_INPUT)
+	PYTHONPATH=. .venv-fuzz/bin/python tests/fuzz/run.py $(FUZZ_INPUT) build/fuzz/$(FUZZ_INPUT) \
+	  -max_len=2048 -max_total_time=$(FUZZ_SECONDS)
+
+.venv-fuzz/ready: | run-packages
+	@$(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	@touch $@
+
+# Worlds from SEED on, COUNT of them (0: without end), of STEPS steps each.
+SEED ?= 0
+COUNT ?= 10
+STEPS ?= 25000
+simulate: $(VENV)/ready
+	$(BIN)/python -m tests.support.worlds --seed $(SEED) --count $(COUNT) --steps $(STEPS)
+
 .PHONY: conformance
 conformance: $(VENV)/ready
 	$(BIN)/python -m tests.support.conformance
 
 clean:
 	rm -rf $(VENV) .cache build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-fuzz build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
