@@ -73,10 +73,14 @@ class World(Link):
         super().put(node, config)
 
     def _settle(self) -> None:
-        """Fair weather until old packets are gone: both are Up, and nothing is left to ask."""
+        """Fair weather until old packets are gone: both are Up, and nothing is left to ask.
+
+        An end that has missed too many sequence numbers takes any only after two detection times
+        (AuthSeqKnown, RFC 5880 6.8.1), of five seconds each at most.
+        """
         self.may_fall = True
         self.weather = {"A": Weather(), "B": Weather()}
-        self.run(_LONGEST_DELAY_US + 8 * SECOND)
+        self.run(_LONGEST_DELAY_US + 14 * SECOND)
         assert self.states == (State.UP, State.UP), f"{self.states} in fair weather"
         for node in (self.a, self.b):
             assert not self.session(node).negotiation.is_asking, "a poll without end"
