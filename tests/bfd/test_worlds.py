@@ -1,4 +1,4 @@
-"""Two million steps of two engines in bad weather; see `tests.support.worlds`."""
+"""A million steps of two engines in bad weather; see `tests.support.worlds`."""
 
 import subprocess
 import sys
@@ -10,11 +10,11 @@ from tests.support.worlds import World
 
 ROOT = Path(__file__).parents[2]
 PROCESSES = 2
-WORLDS = 80
+WORLDS = 40
 
 
-@pytest.mark.timeout(300)
-def test_D8_D12_D13_E2_two_million_steps_keep_every_promise() -> None:
+@pytest.mark.timeout(240)
+def test_D8_D12_D13_E2_a_million_steps_keep_every_promise() -> None:
     running = [
         subprocess.Popen(
             [
@@ -36,7 +36,7 @@ def test_D8_D12_D13_E2_two_million_steps_keep_every_promise() -> None:
             process.wait()
     print(*told, sep="\n")
     assert [process.returncode for process in running] == [0] * PROCESSES
-    assert sum(int(text.split()[-2]) for text in told) >= 2_000_000
+    assert sum(int(text.split()[-2]) for text in told) >= 1_000_000
 
 
 def test_a_world_is_the_same_each_time() -> None:
