@@ -65,7 +65,7 @@ def an_engine() -> EngineSnapshot:
 
 
 def page(engine: EngineSnapshot) -> list[str]:
-    reading = Reading(STATUS, ReconcileCounters(), engine, 0, (), (), None)
+    reading = Reading(STATUS, ReconcileCounters(), engine, 0, (), (), None, None, None)
     return exposition(reading).decode().splitlines()
 
 
