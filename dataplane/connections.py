@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from dataplane.errors import Refused
-from dataplane.model import Connection
+from dataplane.model import Connection, Flow
 from dataplane.nfnetlink import (
     NFNL_SUBSYS_CTNETLINK,
     NLM_F_ACK,
@@ -21,6 +21,8 @@ from dataplane.nfnetlink import (
 
 CT_GET, _CT_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | 1, NFNL_SUBSYS_CTNETLINK << 8 | 2
 _ORIGINAL, _REPLY, _STATUS, _ZONE = 1, 2, 3, 18
+_COUNTERS = (9, 10)
+_PACKETS, _BYTES = 1, 2
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _SOURCE, _DESTINATION = {4: 1, 6: 3}, {4: 2, 6: 4}
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
@@ -33,6 +35,22 @@ def connections(channel: Channel) -> Iterator[tuple[Connection, bytes]]:
     for version, family in FAMILIES.items():
         for message in channel.ask(CT_GET, family, flags=NLM_F_DUMP):
             yield read(attributes(message), version)
+
+
+def flows(channel: Channel, is_wanted: Callable[[Connection], bool]) -> list[Flow]:
+    """The connections of which that is said, each with its counters."""
+    wanted = []
+    for version, family in FAMILIES.items():
+        for message in channel.ask(CT_GET, family, flags=NLM_F_DUMP):
+            found = attributes(message)
+            connection, _ = read(found, version)
+            if is_wanted(connection):
+                ways = [attributes(found.get(each, b"")) for each in _COUNTERS]
+                figures = [
+                    _number(way.get(each, b"")) for way in ways for each in (_PACKETS, _BYTES)
+                ]
+                wanted.append(Flow(connection, *figures))
+    return wanted
 
 
 def read(found: dict[int, bytes], version: int) -> tuple[Connection, bytes]:
@@ -57,7 +75,11 @@ def read(found: dict[int, bytes], version: int) -> tuple[Connection, bytes]:
 
 def _port(proto: dict[int, bytes], kind: int) -> int:
     """A port; 0 for a protocol without."""
-    return int.from_bytes(proto.get(kind, b""), "big")
+    return _number(proto.get(kind, b""))
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, "big")
 
 
 def forget(channel: Channel, is_stale: Callable[[Connection], bool]) -> int:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dataplane.model import Connection, DataplaneState, Interface, IPAddress
+from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress
 from dataplane.plan import ApplyReport, Plan
 from dataplane.portuse import Census
 from dataplane.tracking import TrackingFacts
@@ -77,6 +77,10 @@ class Kernel(Protocol):
 
     async def neighbour_answers(self, interface: str, address: IPAddress, timeout_s: float) -> bool:
         """Whether a host on the link answers ARP or ND in time; OSError where none can be asked."""
+        ...
+
+    async def flows(self, is_wanted: Callable[[Connection], bool]) -> list[Flow]:
+        """The tracked connections of which that is said; takes time for each connection."""
         ...
 
     async def census(self) -> Census:

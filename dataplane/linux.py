@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Self
 
 from dataplane import census, conntrack, ruleset, tracking
-from dataplane.connections import forget
+from dataplane.connections import flows, forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
-from dataplane.model import Connection, DataplaneState, Interface, IPAddress, Sysctl
+from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress, Sysctl
 from dataplane.neighbours import Neighbours
 from dataplane.netlink import Netlink, read_sysctl
 from dataplane.nfnetlink import Channel
@@ -153,6 +153,11 @@ class LinuxKernel:
         """Remove the tracked connections of which that is said; returns their number."""
         with Channel() as channel:
             return await asyncio.to_thread(forget, channel, is_stale)
+
+    async def flows(self, is_wanted: Callable[[Connection], bool]) -> list[Flow]:
+        """The tracked connections of which that is said, with what has passed."""
+        with Channel() as channel:
+            return await asyncio.to_thread(flows, channel, is_wanted)
 
     async def conntrack(self) -> ConntrackUsage:
         """How full the connection table is."""

@@ -182,6 +182,18 @@ class Connection(NamedTuple):
     """Whether its source is translated."""
 
 
+class Flow(NamedTuple):
+    """A tracked connection with what has passed; all 0 if the kernel does not count
+    (net.netfilter.nf_conntrack_acct, when the connection began)."""
+
+    connection: Connection
+    packets_out: int
+    """As the first packet went."""
+    bytes_out: int
+    packets_in: int
+    bytes_in: int
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """An interface that is up, with an MTU if one is wished, created if it is a macvlan of ours."""

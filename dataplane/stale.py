@@ -30,17 +30,17 @@ class Judge:
         source, destination = connection.source, connection.destination
         if source in self._local or destination in self._local:
             return False
-        called = self._policy(destination, source)
+        called = self.policy(destination, source)
         if called is not None and not called.snat:
             return False
-        policy = self._policy(source, destination)
+        policy = self.policy(source, destination)
         if policy is None:
             return connection.translated and self._is_ours(connection)
         if not policy.snat or not connection.translated:
             return policy.snat != connection.translated
         return not self._may_show(policy, connection)
 
-    def _policy(self, source: IPAddress, other: IPAddress) -> Policy | None:
+    def policy(self, source: IPAddress, other: IPAddress) -> Policy | None:
         """The policy that decides about a source and the other end."""
         for names in self._sources.lookup(source.version, int(source)):
             for name in names:

@@ -64,6 +64,13 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
 
 
+def endpoint(address: str, port: int) -> str:
+    """Address and port; the address alone for a protocol without ports."""
+    if not port:
+        return address
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def override_text(override: Override) -> str:
     """What an operator has laid over a session."""
     texts = [

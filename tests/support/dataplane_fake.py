@@ -13,6 +13,7 @@ from dataplane.model import (
     Address,
     Connection,
     DataplaneState,
+    Flow,
     Interface,
     Link,
     Route,
@@ -147,6 +148,9 @@ class FakeKernel:
 
     async def tracking(self) -> TrackingFacts:
         return NO_TRACKING
+
+    async def flows(self, is_wanted: Callable[[Connection], bool]) -> list[Flow]:
+        return [Flow(each, 0, 0, 0, 0) for each in self.connections if is_wanted(each)]
 
     async def forget(self, is_stale: Callable[[Connection], bool]) -> int:
         stale = {each for each in self.connections if is_stale(each)}

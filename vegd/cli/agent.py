@@ -1,12 +1,10 @@
 """``vegd agent``: the gateway beside an engine that runs on its own."""
 
-from pathlib import Path
-
-from vegd.cli.options import RUNTIME_DIR, Config, LogFormat, LogLevel, RuntimeDir
+from vegd.cli.options import CONFIG, RUNTIME_DIR, Config, LogFormat, LogLevel, RuntimeDir
 
 
 def agent(
-    config: Config = Path("/etc/vegd/gateway.yaml"),
+    config: Config = CONFIG,
     runtime_dir: RuntimeDir = RUNTIME_DIR,
     log_level: LogLevel = "info",
     log_format: LogFormat = "auto",

@@ -9,7 +9,23 @@ from typing import Annotated
 import typer
 
 from vegd import __version__
-from vegd.cli import agent, bfd, capture, check, clean, drain, lab, plan, run, sessions, status, why
+from vegd.cli import (
+    agent,
+    bfd,
+    capture,
+    check,
+    clean,
+    drain,
+    flows,
+    lab,
+    plan,
+    policies,
+    ports,
+    run,
+    sessions,
+    status,
+    why,
+)
 from vegd.errors import VegdError
 
 app = typer.Typer(
@@ -44,6 +60,9 @@ app.command(add_help_option=False, context_settings=bfd.PASS_ON)(bfd.bfd)
 app.command()(check.check)
 app.command()(plan.plan)
 app.command()(status.status)
+app.command()(policies.policies)
+app.command()(ports.ports)
+app.command()(flows.flows)
 app.command()(capture.capture)
 app.command()(drain.drain)
 app.command()(drain.undrain)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vegd.cli.looking import open_kernel
 from vegd.cli.options import RUNTIME_DIR, AsJson, RuntimeDir
-from vegd.errors import Unreachable, VegdError
+from vegd.errors import VegdError
 
 if TYPE_CHECKING:
     from dataplane.plan import Plan
@@ -45,25 +46,17 @@ def clean(
 
 async def _clean(runtime_dir: Path, *, dry_run: bool) -> "Plan":
     from dataplane.diff import diff  # noqa: PLC0415 - --help stays quick
-    from dataplane.errors import DataplaneError  # noqa: PLC0415
-    from dataplane.linux import LinuxKernel  # noqa: PLC0415
     from dataplane.model import DataplaneState  # noqa: PLC0415
     from vegd.originals import Originals  # noqa: PLC0415
 
     originals = Originals(runtime_dir)
-    try:
-        kernel = await LinuxKernel.open()
-        try:
-            observed = await kernel.observe(DataplaneState(sysctls=originals.named()))
-            plan = diff(observed, DataplaneState(sysctls=originals.to_restore(observed)))
-            if dry_run:
-                return plan
-            await _refuse_beside_engine(runtime_dir)
-            report = await kernel.apply(plan)
-        finally:
-            await kernel.aclose()
-    except DataplaneError as exc:
-        raise Unreachable(str(exc)) from exc
+    async with open_kernel() as kernel:
+        observed = await kernel.observe(DataplaneState(sysctls=originals.named()))
+        plan = diff(observed, DataplaneState(sysctls=originals.to_restore(observed)))
+        if dry_run:
+            return plan
+        await _refuse_beside_engine(runtime_dir)
+        report = await kernel.apply(plan)
     if not report.ok:
         raise VegdError("\n".join(f"not removed: {error}" for _, error in report.failed))
     originals.forget()

@@ -31,6 +31,9 @@ LogFormat = Annotated[
 RUNTIME_DIR = Path("/run/vegd")
 
 
+CONFIG = Path("/etc/vegd/gateway.yaml")
+
+
 def table(*columns: str) -> Table:
     """A table without lines, that can be piped into other programs."""
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
@@ -41,7 +44,8 @@ def table(*columns: str) -> Table:
 
 def show(what: object) -> None:
     """Print to standard output; colours on a terminal only, never cut where it is piped."""
-    console = Console(highlight=False)
+    # Without markup: "[fd00::1]:53" is no style.
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=400)
+        console = Console(highlight=False, markup=False, emoji=False, width=400)
     console.print(what)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import typer
 
-from vegd.cli.options import AsJson, Config
-from vegd.errors import Unreachable
+from vegd.cli.looking import open_kernel
+from vegd.cli.options import CONFIG, AsJson, Config
 
 
-def plan(config: Config = Path("/etc/vegd/gateway.yaml"), as_json: AsJson = False) -> None:
+def plan(config: Config = CONFIG, as_json: AsJson = False) -> None:
     """Print what would change in the kernel, and change nothing.
 
     Exit status: 0 nothing to change, 1 something (also if it has to wait for an interface), 2 bad
@@ -30,24 +30,16 @@ def plan(config: Config = Path("/etc/vegd/gateway.yaml"), as_json: AsJson = Fals
 
 async def _plan(config: Path) -> dict[str, list[str]]:
     from dataplane.diff import diff  # noqa: PLC0415 - --help stays quick
-    from dataplane.errors import DataplaneError  # noqa: PLC0415
-    from dataplane.linux import LinuxKernel  # noqa: PLC0415
     from dataplane.render import render  # noqa: PLC0415
     from vegd.compile import Waiting, compile  # noqa: A004, PLC0415
     from vegd.facts import NodeFacts  # noqa: PLC0415
     from vegd.spec import load  # noqa: PLC0415
 
     spec = load(config)
-    try:
-        kernel = await LinuxKernel.open()
-        try:
-            compiled = compile(spec, NodeFacts(await kernel.interfaces(), await kernel.tracking()))
-            if isinstance(compiled, Waiting):
-                return {"waiting": list(compiled.reasons), "notes": [], "lines": []}
-            desired = render(compiled.dataplane)
-            lines = diff(await kernel.observe(desired), desired).lines()
-            return {"waiting": [], "notes": list(compiled.notes), "lines": list(lines)}
-        finally:
-            await kernel.aclose()
-    except DataplaneError as exc:
-        raise Unreachable(str(exc)) from exc
+    async with open_kernel() as kernel:
+        compiled = compile(spec, NodeFacts(await kernel.interfaces(), await kernel.tracking()))
+        if isinstance(compiled, Waiting):
+            return {"waiting": list(compiled.reasons), "notes": [], "lines": []}
+        desired = render(compiled.dataplane)
+        lines = diff(await kernel.observe(desired), desired).lines()
+        return {"waiting": [], "notes": list(compiled.notes), "lines": list(lines)}
