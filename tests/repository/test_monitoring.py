@@ -1,0 +1,168 @@
+"""Alert rules and dashboard: each alert fires on what it is for, and every metric exists."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "docs/monitoring/vegd.rules.yaml"
+DASHBOARD = ROOT / "docs/monitoring/vegd.dashboard.json"
+
+PEER = 'instance="gw1",peer="10.0.0.1"'
+GW = 'instance="gw1"'
+GROWS = "0+100x180"
+"""A counter from 0, by 100 a minute, for three hours."""
+
+FIRES: dict[str, dict[str, str]] = {
+    "VegdGone": {'up{job="vegd",instance="gw1"}': "0x180"},
+    "VegdNotReady": {f"vegd_ready{{{GW}}}": "0x180", f"vegd_draining{{{GW}}}": "0x180"},
+    "VegdDrainLasts": {f"vegd_draining{{{GW}}}": "1x180"},
+    "VegdConfigurationRefused": {f"vegd_config_faults{{{GW}}}": "2x180"},
+    "VegdNotConverged": {f"vegd_dataplane_converged{{{GW}}}": "0x180"},
+    "VegdDrift": {f'vegd_dataplane_drift_repairs_total{{{GW},object="rule"}}': "0+1x180"},
+    "VegdBfdEngineDown": {f"vegd_bfd_engine_up{{{GW}}}": "0x180"},
+    "VegdBfdEngineRestarts": {f"vegd_bfd_engine_restarts_total{{{GW}}}": "0+1x180"},
+    "VegdBfdSessionDown": {
+        f"vegd_bfd_session_state{{{PEER}}}": "1x180",
+        f"vegd_draining{{{GW}}}": "0x180",
+    },
+    "VegdBfdSessionFlaps": {f"vegd_bfd_session_transitions_total{{{PEER}}}": "0+2x180"},
+    "VegdBfdStalls": {f"vegd_bfd_throttled_seconds_total{{{GW}}}": "0+1x180"},
+    "VegdBfdPacketsLost": {f'vegd_bfd_receive_overflows_total{{{GW},socket="news"}}': GROWS},
+    "VegdBfdKeyFaults": {f"vegd_bfd_key_faults{{{GW}}}": "1x180"},
+    "VegdConntrackFills": {
+        f"vegd_conntrack_entries{{{GW}}}": "900x180",
+        f"vegd_conntrack_entries_limit{{{GW}}}": "1000x180",
+    },
+    "VegdConntrackFull": {f"vegd_conntrack_drops_total{{{GW}}}": GROWS},
+    "VegdSnatPortsScarce": {
+        f'vegd_snat_ports_used_ratio{{{GW},address="172.17.0.11",protocol="tcp"}}': "0.9x180"
+    },
+    "VegdSnatInsertFails": {f"vegd_conntrack_insert_failures_total{{{GW}}}": GROWS},
+}
+"""What each alert is for, for three hours."""
+
+WELL = {
+    'up{job="vegd",instance="gw1"}': "1x180",
+    f"vegd_ready{{{GW}}}": "1x180",
+    f"vegd_draining{{{GW}}}": "0x180",
+    f"vegd_config_faults{{{GW}}}": "0x180",
+    f"vegd_dataplane_converged{{{GW}}}": "1x180",
+    f'vegd_dataplane_drift_repairs_total{{{GW},object="rule"}}': "7x180",
+    f"vegd_bfd_engine_up{{{GW}}}": "1x180",
+    f"vegd_bfd_engine_restarts_total{{{GW}}}": "1x180",
+    f"vegd_bfd_session_state{{{PEER}}}": "3x180",
+    f"vegd_bfd_session_transitions_total{{{PEER}}}": "2x180",
+    f"vegd_bfd_stalled_seconds_total{{{GW}}}": "0+0.1x180",
+    f"vegd_bfd_throttled_seconds_total{{{GW}}}": "0x180",
+    f'vegd_bfd_receive_overflows_total{{{GW},socket="news"}}': "5x180",
+    f"vegd_bfd_key_faults{{{GW}}}": "0x180",
+    f"vegd_conntrack_entries{{{GW}}}": "700x180",
+    f"vegd_conntrack_entries_limit{{{GW}}}": "1000x180",
+    f"vegd_conntrack_drops_total{{{GW}}}": "9x180",
+    f'vegd_snat_ports_used_ratio{{{GW},address="172.17.0.11",protocol="tcp"}}': "0.5x180",
+    f"vegd_conntrack_insert_failures_total{{{GW}}}": "0+6x180",
+}
+DRAINED = WELL | {
+    f"vegd_ready{{{GW}}}": "0x180",
+    f"vegd_draining{{{GW}}}": "1x180",
+    f"vegd_bfd_session_state{{{PEER}}}": "0x180",
+}
+
+
+def _rules() -> list[dict[str, Any]]:
+    document = yaml.safe_load(RULES.read_text())
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+def _promtool(*arguments: str | Path) -> None:
+    done = subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _case(series: dict[str, str], alert: str | None, after: str) -> dict[str, Any]:
+    """Series, and the one alert that they make fire after some time."""
+    return {
+        "interval": "1m",
+        "input_series": [{"series": each, "values": values} for each, values in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": after,
+                "exp_samples": [
+                    {"labels": f'{{alertname="{each}"}}', "value": 1} for each in [alert] if each
+                ],
+            }
+        ],
+    }
+
+
+def test_promtool_accepts_the_rules() -> None:
+    _promtool("check", "rules", "--lint-fatal", RULES)
+
+
+def test_each_alert_fires_alone_and_none_when_all_is_well(tmp_path: Path) -> None:
+    assert {rule["alert"] for rule in _rules()} == FIRES.keys()
+    cases = [_case(series, alert, "2h") for alert, series in FIRES.items()]
+    cases += [_case(WELL, None, "2h"), _case(DRAINED, None, "30m")]
+    tests = tmp_path / "alerts.test.yaml"
+    tests.write_text(
+        yaml.safe_dump(
+            {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": cases},
+            sort_keys=False,
+        )
+    )
+    _promtool("test", "rules", tests)
+
+
+@pytest.mark.parametrize("rule", _rules(), ids=lambda rule: str(rule["alert"]))
+def test_each_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"].keys() == {"summary", "action"}
+
+
+def _expressions() -> list[str]:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel.get("targets", ())]
+
+
+def test_promtool_accepts_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    rules = [
+        {"record": f"panel:{place}", "expr": expression.replace("$__rate_interval", "5m")}
+        for place, expression in enumerate(_expressions())
+    ]
+    assert len(rules) > 20
+    file = tmp_path / "panels.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    _promtool("check", "rules", file)
+
+
+def test_panels_have_numbers_and_places_of_their_own() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < 24
+
+
+def test_rules_and_dashboard_name_documented_metrics_only() -> None:
+    # That the document and the exported metrics are the same is tested beside this.
+    document = (ROOT / "docs/metrics.md").read_text()
+    known = re.findall(r"^\| `(vegd_[a-z0-9_]+)` \| (\w+)", document, re.MULTILINE)
+    names = {f"{name}_bucket" if kind == "histogram" else name for name, kind in known}
+    text = "".join([*_expressions(), *(rule["expr"] for rule in _rules())])
+    used = set(re.findall(r"\bvegd_[a-z0-9_]+", text))
+    assert len(used) > 25
+    assert used <= names
