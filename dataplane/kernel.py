@@ -1,6 +1,6 @@
 """What the rest of the program needs of a kernel; `dataplane.linux` is the real one."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,6 +85,10 @@ class Kernel(Protocol):
 
     async def census(self) -> Census:
         """Count the tracked connections and the ports in use; takes time for each connection."""
+        ...
+
+    async def announce(self, interface: str, addresses: Sequence[IPAddress]) -> None:
+        """Tell the neighbours on the link once that the interface has these addresses."""
         ...
 
     async def aclose(self) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
 from dataplane import census, conntrack, ruleset, tracking
+from dataplane.announce import announce
 from dataplane.connections import flows, forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
@@ -174,6 +175,11 @@ class LinuxKernel:
         if self._neighbours is None:
             self._neighbours = await Neighbours.open()
         return await self._neighbours.answers(interface, address, timeout_s)
+
+    async def announce(self, interface: str, addresses: Sequence[IPAddress]) -> None:
+        """Tell the neighbours on the link once that the interface has these addresses."""
+        router = read_sysctl(f"net/ipv6/conf/{interface}/forwarding") == "1"
+        await asyncio.to_thread(announce, interface, addresses, router=router)
 
 
 def _opens_forwarding(op: Op) -> bool:

@@ -14,6 +14,7 @@ from dataplane.model import (
     Address,
     DataplaneState,
     GatewayIntent,
+    IPAddress,
     IPInterface,
     Link,
     Route,
@@ -73,6 +74,13 @@ def shown_addresses(intent: GatewayIntent) -> tuple[IPInterface, ...]:
         and any(address in subnet for subnet in intent.external.subnets(address.version))
     }
     return tuple(sorted(shown, key=str))
+
+
+def external_addresses(intent: GatewayIntent) -> tuple[IPAddress, ...]:
+    """All addresses that the external interface answers for, besides link-local ones."""
+    own = (each.ip for version in (4, 6) for each in intent.external.own(version))
+    shown = (each.ip for each in shown_addresses(intent))
+    return tuple(address for address in (*own, *shown) if not address.is_link_local)
 
 
 def _routes(intent: GatewayIntent, version: int) -> Iterator[Route]:

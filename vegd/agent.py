@@ -5,8 +5,9 @@ that is there, so a daemon that cannot run leaves the machine as it found it. Th
 state but the last outcome of each: specification, convergence, engine snapshot.
 
 End of `vegd run` (SIGTERM, Ctrl-C): AdminDown to all peers, while the kernel and the reconciler go
-on until the drain is over; then exit, with the dataplane left as it is, so that packets in flight
-still find their way. End of `vegd agent`: at once; the engine, which is not its child, keeps on.
+on until the drain is over; then the external addresses are given up, and all else is left as it is:
+what stands guards against un-SNATed packets, and `vegd clean` removes it. End of `vegd agent`: at
+once; the engine, which is not its child, keeps on.
 """
 
 import asyncio
@@ -21,9 +22,10 @@ from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
 from dataplane.linux import LinuxKernel
 from dataplane.model import GatewayIntent
 from vegd import gate, lock
+from vegd.announcer import Announcer, presence
 from vegd.census import CensusTaker
 from vegd.control import Convergence, Phase, Reconciler
-from vegd.drain import Drain
+from vegd.drain import Drain, give_up_addresses
 from vegd.errors import VegdError
 from vegd.gate import Gate, Gates
 from vegd.http import Pages, serve_control, serve_tcp
@@ -66,6 +68,7 @@ class Agent:
         self.drain = Drain(settings.runtime_dir, kernel.counters)
         self.paths = Paths(kernel, self._tell_engine)
         self.census = CensusTaker(kernel)
+        self.announcer = Announcer(kernel)
 
     async def run(self) -> None:
         """Serve until a signal, then leave in order."""
@@ -84,6 +87,9 @@ class Agent:
             if self._supervisor is not None:
                 await self._supervisor.start()
             await self._work()
+        spec = self._snapshot.spec
+        if self._leaving and spec is not None and not spec.drain.keep_addresses:
+            await give_up_addresses(self._kernel, spec.external.interface)
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -95,6 +101,7 @@ class Agent:
                 tasks.create_task(self.drain.watch(), name="drain"),
                 tasks.create_task(self.paths.run(), name="probes"),
                 tasks.create_task(self.census.run(), name="census"),
+                tasks.create_task(self.announcer.run(), name="announcer"),
             ]
             watchdog = (
                 tasks.create_task(self._supervisor.run(), name="engine")
@@ -128,6 +135,8 @@ class Agent:
         return Reading(
             status=fold(parts),
             reconciles=self.reconciler.counters,
+            announcements=self.announcer.sent,
+            failed_announcements=self.announcer.failures,
             engine=engine,
             engine_restarts=self._supervisor.restarts if self._supervisor else 0,
             policies=counters,
@@ -182,7 +191,16 @@ class Agent:
         if convergence.intent is not None and spec is not None:
             self.paths.want(spec.probes, convergence.intent.dataplane.external)
         self._tell_engine()
+        self._tell_neighbours()
         self._announce()
+
+    def _tell_neighbours(self) -> None:
+        spec = self._snapshot.spec
+        is_here = spec is not None and not self.drain.active
+        convergence = self.reconciler.convergence
+        self.announcer.want(
+            presence(convergence, spec.external.announce) if spec and is_here else None
+        )
 
     def _tell_engine(self) -> None:
         """Something has changed that sessions depend on: tell the engine, through the gate."""
@@ -211,6 +229,7 @@ class Agent:
             log.warning("%s by hand", "draining" if drained else "the drain is ended")
         self.drain.ask(drained=drained)
         self._tell_engine()
+        self._tell_neighbours()
 
     async def _follow_source(self) -> None:
         self._take(self._snapshot)
@@ -239,6 +258,7 @@ class Agent:
         """AdminDown first; forward on until the drain is over; end the engine."""
         self._leaving = True
         self.drain.begin()
+        self._tell_neighbours()
         spec = self._snapshot.spec
         longest_s = _longest_detection_s(await self.sessions.refresh())
         if await self.sessions.drain():

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from dataplane.diff import diff
@@ -58,6 +58,8 @@ class Convergence:
     """What is waited for, or what failed, in words."""
     intent: Intent | None = None
     """The last intent that could be compiled; it is kept while waiting."""
+    moves: int = 0
+    """How often links and addresses were changed; neighbours have to hear of that."""
 
 
 @dataclass(slots=True)
@@ -127,7 +129,9 @@ class Reconciler:
                 pass
             self._dirty.clear()
             if self._snapshot is not None and self._snapshot.spec is not None:
-                self._publish(await self._attempt(self._snapshot))
+                convergence = await self._attempt(self._snapshot)
+                moves = sum(self.counters.operations[kind] for kind in ("link", "address"))
+                self._publish(replace(convergence, moves=moves))
 
     def _publish(self, convergence: Convergence) -> None:
         before, self.convergence = self.convergence, convergence

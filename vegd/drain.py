@@ -3,17 +3,21 @@
 A drain is asked for by SIGTERM, which ends the process afterwards, or by hand (`vegd drain`), which
 lasts until `vegd undrain`; the latter is remembered in the runtime directory, so that it survives a
 restart of the agent. *Quiet* is the time since the counters of the policies last moved: packets of
-the VPC that the router still sends here, and their answers.
+the VPC that the router still sends here, and their answers. At the end of the process the external
+addresses are given up: whoever takes them over is then the only one who answers for them.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from dataplane.diff import diff
 from dataplane.errors import DataplaneError
-from dataplane.kernel import PolicyCounter
+from dataplane.kernel import Kernel, PolicyCounter
+from dataplane.model import DataplaneState
 from vegd.spec import Drain as DrainSpec
 
 log = logging.getLogger(__name__)
@@ -102,3 +106,26 @@ class Drain:
             except TimeoutError:
                 continue
         return "told to end at once"
+
+
+async def give_up_addresses(kernel: Kernel, interface: str) -> None:
+    """Remove our addresses from the external interface, so that it no longer answers for them.
+
+    Those that somebody else has put there are left to him.
+    """
+    try:
+        observed = await kernel.observe(DataplaneState())
+        kept = frozenset(
+            each for each in observed.addresses if not each.owned or each.interface != interface
+        )
+        report = await kernel.apply(diff(observed, replace(observed, addresses=kept)))
+    except DataplaneError as exc:
+        failures = [str(exc)]
+    else:
+        failures = [str(error) for _, error in report.failed]
+        gone = ", ".join(sorted(str(op.object) for op in report.applied))
+        log.info("gave up %s", gone or "no external address: none was ours")
+    if failures:
+        log.error(
+            "still answering for external addresses, until 'vegd clean': %s", "; ".join(failures)
+        )

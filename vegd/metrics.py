@@ -38,6 +38,9 @@ class Reading:
 
     status: GatewayStatus
     reconciles: ReconcileCounters
+    announcements: Mapping[int, int]
+    """Sent to neighbours, by IP version."""
+    failed_announcements: int
     engine: EngineSnapshot | None
     engine_restarts: int
     policies: tuple[PolicyCounter, ...]
@@ -53,6 +56,7 @@ class _ReadingCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _gateway(self._reading)
+        yield from _announcements(self._reading)
         yield from _snat(self._reading)
         yield from _paths(self._reading.paths)
         yield from port_metrics(self._reading.census, self._reading.intent)
@@ -144,6 +148,22 @@ def _by_object(name: str, text: str, counts: Mapping[str, int]) -> CounterMetric
     for kind, count in sorted(counts.items()):
         family.add_metric([kind], count)
     return family
+
+
+def _announcements(reading: Reading) -> Iterator[Metric]:
+    sent = CounterMetricFamily(
+        "vegd_neighbour_announcements",
+        "Gratuitous ARP and unsolicited NA sent for external addresses.",
+        labels=["family"],
+    )
+    for version in (4, 6):
+        sent.add_metric([f"ipv{version}"], reading.announcements.get(version, 0))
+    yield sent
+    yield CounterMetricFamily(
+        "vegd_neighbour_announcements_failed",
+        "Rounds of announcements that the kernel refused to send.",
+        value=reading.failed_announcements,
+    )
 
 
 def _snat(reading: Reading) -> Iterator[Metric]:

@@ -18,7 +18,7 @@ from vegd import spec_checks
 from vegd.document import Hint, Text, decode
 from vegd.faults import Fault, SpecError
 from vegd.spec_probes import Probes, Target
-from vegd.spec_traffic import Bandwidth, Conntrack, Input, Networks, Snat, Truth
+from vegd.spec_traffic import Announce, Bandwidth, Conntrack, Input, Networks, Snat, Truth
 from vegd.texts import (
     NAME_RULE,
     Address,
@@ -38,6 +38,7 @@ from vegd.texts import (
 from vegd.yamltext import parse_yaml
 
 __all__ = [
+    "Announce",
     "Auth",
     "AuthKey",
     "Bandwidth",
@@ -124,6 +125,7 @@ class ExternalSide(Side, frozen=True, kw_only=True):
         | None
     ) = None
     snat: Annotated[Snat, Hint("write addresses and ports below it")] = Snat()
+    announce: Annotated[Announce, Hint("write times and every below it")] = Announce()
 
 
 _POLICY_NAMES = {
@@ -304,11 +306,13 @@ _DrainTime = Annotated[int, Meta(ge=0, le=3600), Hint("give 0 to 3600 (seconds)"
 
 class Drain(Struct, frozen=True, kw_only=True, rename="camel"):
     """How the gateway leaves, in seconds: after AdminDown it forwards on for `forward_for`, then
-    until nothing has passed for `quiet_for`, but no longer than `grace` in all."""
+    until nothing has passed for `quiet_for`, but no longer than `grace` in all. At the end the
+    external addresses are given up, unless `keep_addresses`."""
 
     forward_for: _DrainTime = 6
     quiet_for: _DrainTime = 2
     grace: _DrainTime | None = None
+    keep_addresses: Truth = False
 
     @property
     def longest_s(self) -> int:

@@ -35,6 +35,14 @@ class Snat(Struct, frozen=True, kw_only=True):
     ) = None
 
 
+class Announce(Struct, frozen=True, kw_only=True):
+    """How often neighbours are told of the external addresses: news so many times, a second
+    apart, then every so many seconds, 0 never."""
+
+    times: Annotated[int, Meta(ge=0, le=10), Hint("give 0 to 10 (times)")] = 3
+    every: Annotated[int, Meta(ge=0, le=86_400), Hint("give 0 to 86400 (seconds)")] = 60
+
+
 _Seconds = Annotated[int, Meta(ge=1, le=1_000_000), Hint("give 1 to 1000000 (seconds)")]
 
 

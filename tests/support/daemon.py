@@ -101,6 +101,12 @@ class Site:
         finally:
             connection.close()
 
+    def metric(self, name: str) -> float:
+        """The sum of a metric of the running daemon over its labels; 0 while there is none."""
+        page = self.page("/metrics") or ""
+        lines = (line.rsplit(" ", 1) for line in page.splitlines())
+        return sum(float(value) for key, value in lines if key.partition("{")[0] == name)
+
     def plan(self) -> list[str]:
         """What the daemon would have to change in the kernel; empty if all is as configured."""
 

@@ -4,7 +4,7 @@ It holds objects of ours and of others, refuses what a real kernel refuses (an a
 that is not there) and can be told to refuse more.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from dataplane.errors import DataplaneError, Refused
@@ -15,6 +15,7 @@ from dataplane.model import (
     DataplaneState,
     Flow,
     Interface,
+    IPAddress,
     Link,
     Route,
     Rule,
@@ -36,6 +37,7 @@ class FakeKernel:
         )
         self.refusing: set[type] = set()
         self.connections: set[Connection] = set()
+        self.announced: list[tuple[str, tuple[IPAddress, ...]]] = []
 
     async def interfaces(self) -> Mapping[str, Interface]:
         return {
@@ -159,6 +161,11 @@ class FakeKernel:
 
     async def neighbour_answers(self, interface: str, _: object, timeout_s: float) -> bool:
         return interface in {link.name for link in self.state.links} and timeout_s > 0
+
+    async def announce(self, interface: str, addresses: Sequence[IPAddress]) -> None:
+        if interface not in {link.name for link in self.state.links}:
+            raise Refused(f"announcement on {interface}", 19)
+        self.announced.append((interface, tuple(addresses)))
 
     async def aclose(self) -> None:
         """Nothing to close."""

@@ -164,7 +164,8 @@ def test_a_bad_new_file_is_refused_and_the_old_one_stays_in_force(site: Site) ->
         assert _essence(site.footprint()) == _essence(before)
 
 
-def test_sigterm_drains_and_leaves_the_kernel_forwarding(site: Site) -> None:
+def test_sigterm_drains_and_with_keep_addresses_leaves_the_kernel_forwarding(site: Site) -> None:
+    site.write(drain={"forwardFor": 1, "quietFor": 0, "keepAddresses": True})
     router = site.router_engine(PEERS)
     with site.daemon() as daemon:
         daemon.wait_for("ready")

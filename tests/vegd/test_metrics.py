@@ -65,7 +65,7 @@ def an_engine() -> EngineSnapshot:
 
 
 def page(engine: EngineSnapshot) -> list[str]:
-    reading = Reading(STATUS, ReconcileCounters(), engine, 0, (), (), None, None, None)
+    reading = Reading(STATUS, ReconcileCounters(), {4: 6}, 1, engine, 0, (), (), None, None, None)
     return exposition(reading).decode().splitlines()
 
 

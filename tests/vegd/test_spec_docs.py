@@ -9,6 +9,7 @@ from msgspec import NODEFAULT, Meta, Struct
 from msgspec.structs import FieldInfo, fields
 
 from vegd.spec import (
+    Announce,
     Auth,
     AuthKey,
     Bandwidth,
@@ -39,6 +40,7 @@ _SECTIONS: dict[str, type[Struct]] = {
     "external": ExternalSide,
     "external.macvlan": Macvlan,
     "external.snat": Snat,
+    "external.announce": Announce,
     "policies[]": Policy,
     "bfd": Bfd,
     "bfd.dampening": Dampening,
