@@ -52,14 +52,19 @@ def socket_in(ns: str, family: int, kind: int) -> socket.socket:
 
 
 class EngineProcess:
-    """``python -m bfd`` in a namespace, its files in a directory."""
+    """``python -m bfd`` in a namespace, its files in a directory.
 
-    def __init__(self, ns: str, directory: Path, *options: str) -> None:
+    `enter` gives the command that runs another one in a namespace, and becomes it.
+    """
+
+    def __init__(
+        self, ns: str, directory: Path, *options: str, enter: Callable[..., list[str]] = inside
+    ) -> None:
         self.directory = directory
         self.path = directory / "bfd.sock"
         command = (sys.executable, "-m", "bfd", "--runtime-dir", str(directory), *options)
         self.process = subprocess.Popen(
-            inside(ns, *command), stderr=subprocess.PIPE, text=True, bufsize=1
+            enter(ns, *command), stderr=subprocess.PIPE, text=True, bufsize=1
         )
         self.stderr = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -71,7 +76,7 @@ class EngineProcess:
             self.stderr += line
 
     def signal(self, number: int) -> None:
-        """Send a signal to the engine; ``ip netns exec`` has become it."""
+        """Send a signal to the engine."""
         self.process.send_signal(number)
 
     def wait(self, timeout_s: float = 10) -> int:
@@ -94,7 +99,7 @@ class EngineProcess:
 
     async def ready(self) -> Self:
         """Wait until the control socket answers."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 assert self.process.poll() is None, self.stderr
                 with contextlib.suppress(OSError):
@@ -104,10 +109,12 @@ class EngineProcess:
 
 
 @contextlib.asynccontextmanager
-async def engine_in(ns: str, directory: Path, *options: str) -> AsyncIterator[EngineProcess]:
+async def engine_in(
+    ns: str, directory: Path, *options: str, enter: Callable[..., list[str]] = inside
+) -> AsyncIterator[EngineProcess]:
     """An engine that is ready, killed in the end."""
     directory.mkdir(exist_ok=True)
-    engine = EngineProcess(ns, directory, *options)
+    engine = EngineProcess(ns, directory, *options, enter=enter)
     try:
         yield await engine.ready()
     finally:
@@ -115,7 +122,7 @@ async def engine_in(ns: str, directory: Path, *options: str) -> AsyncIterator[En
 
 
 async def eventually(
-    client: Client, condition: Callable[[EngineSnapshot], bool], within_s: float = 10
+    client: Client, condition: Callable[[EngineSnapshot], bool], within_s: float = 20
 ) -> EngineSnapshot:
     """The first snapshot that fulfils the condition."""
     deadline = time.monotonic() + within_s
@@ -206,11 +213,22 @@ class Heard(NamedTuple):
 class ScriptedPeer:
     """The other end, one packet at a time, from address `own` to address `other` in a namespace.
 
-    `port` is that of the kind of the session. Link-local addresses have their zone.
+    `port` is that of the kind of the session. Link-local addresses have their zone. A larger
+    `detect_mult` has the engine wait longer for the next packet, where silence is not the point.
     """
 
-    def __init__(self, ns: str, own: str, other: str, discr: int = 77, *, port: int = 3784) -> None:
+    def __init__(
+        self,
+        ns: str,
+        own: str,
+        other: str,
+        discr: int = 77,
+        *,
+        port: int = 3784,
+        detect_mult: int = 3,
+    ) -> None:
         self.discr = discr
+        self.detect_mult = detect_mult
         self.yours = 0
         self._v6 = ":" in own
         family = socket.AF_INET6 if self._v6 else socket.AF_INET
@@ -232,9 +250,11 @@ class ScriptedPeer:
         self._out.close()
 
     def send(self, state: State, ttl: int = 255, **fields: int) -> None:
-        """Send a packet; 100 ms times three unless told otherwise."""
-        packet = ControlPacket(state, self.discr, self.yours, 100_000, 100_000)._replace(**fields)
-        self.send_bytes(encode(packet), ttl)
+        """Send a packet; 100 ms times `detect_mult` unless told otherwise."""
+        packet = ControlPacket(
+            state, self.discr, self.yours, 100_000, 100_000, detect_mult=self.detect_mult
+        )
+        self.send_bytes(encode(packet._replace(**fields)), ttl)
 
     def send_bytes(self, data: bytes, ttl: int = 255) -> None:
         """Send anything."""
@@ -264,7 +284,7 @@ class ScriptedPeer:
                 tos = number
         return Heard(packet, ttl, address[1], tos, time.monotonic())
 
-    def expect(self, condition: Callable[[Heard], bool], within_s: float = 5.0) -> Heard:
+    def expect(self, condition: Callable[[Heard], bool], within_s: float = 15.0) -> Heard:
         """The first packet that fulfils the condition."""
         deadline = time.monotonic() + within_s
         while (left := deadline - time.monotonic()) > 0:
