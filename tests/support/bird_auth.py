@@ -26,12 +26,14 @@ class AuthBird(Bird):
         pairs: Mapping[str, str],
         keys: Mapping[str, Sequence[AuthKey]],
         ms: int,
+        multiplier: int,
     ) -> None:
         directory.mkdir()
         self._configuration = directory / "bird.conf"
         self._socket = directory / "bird.ctl"
         self._neighbors = "\n".join(f"  neighbor {o} local {own};" for own, o in pairs.items())
         self._ms = ms
+        self._multiplier = multiplier
         self._write(keys)
         _Daemon.__init__(
             self,
@@ -55,7 +57,7 @@ class AuthBird(Bird):
         )
 
     def _section(self, name: str, keys: Sequence[AuthKey]) -> str:
-        timers = f"interval {self._ms} ms; multiplier 3;"
+        timers = f"interval {self._ms} ms; multiplier {self._multiplier};"
         if not keys:
             return f'  interface "{name}" {{ {timers} }};'
         passwords = " ".join(

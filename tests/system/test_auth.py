@@ -21,7 +21,10 @@ from tests.support.peers import why_missing
 
 pytestmark = pytest.mark.system
 
-MS = 200
+MS = 100
+MULTIPLIER = 12
+"""Both ends wait 1.2 s for each other: a flap is not one of a busy machine, but of a packet refused
+for good."""
 
 
 class Keys:
@@ -55,7 +58,10 @@ def addresses(n: int, host: int) -> tuple[str, str]:
 def sessions(n: int, own: int, config: AuthConfig | None) -> list[SessionConfig]:
     """Both families on link `n`, from host `own` to the other one."""
     pairs = zip(addresses(n, own), addresses(n, 3 - own), strict=True)
-    return [SessionConfig(SessionKey(*pair), MS * 1000, MS * 1000, auth=config) for pair in pairs]
+    return [
+        SessionConfig(SessionKey(*pair), MS * 1000, MS * 1000, MULTIPLIER, auth=config)
+        for pair in pairs
+    ]
 
 
 def link(ours: str, theirs: str, n: int) -> None:
@@ -77,8 +83,9 @@ def discards(snapshot: EngineSnapshot) -> dict[str, int]:
     return found
 
 
-async def heard_on(client: Client, packets: int = 5) -> EngineSnapshot:
-    """Let every session hear some more packets."""
+async def heard_on(client: Client, packets: int = MULTIPLIER * 3 // 2) -> EngineSnapshot:
+    """Let every session hear some more packets: for longer than the peer goes on unless told, so
+    that it shows if it refuses ours. They may be as near to each other as 75 % of the interval."""
     before = {each.key: each.rx_packets for each in (await client.snapshot()).sessions}
     return await eventually(
         client, lambda s: all(x.rx_packets >= before[x.key] + packets for x in s.sessions), 20
@@ -153,7 +160,7 @@ async def beside_bird(
         link(ours, theirs, n)
         pairs |= dict(zip(addresses(n, 2), addresses(n, 1), strict=True))
     async with engine_in(ours, directory / "engine") as engine, Client(engine.path) as client:
-        bird = AuthBird(theirs, directory / "bird", pairs, keys, MS)
+        bird = AuthBird(theirs, directory / "bird", pairs, keys, MS, MULTIPLIER)
         try:
             yield engine, client, bird
         finally:
