@@ -9,8 +9,15 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.netns import NamespaceFactory, why_no_namespaces
+
+# No test judges how fast the machine is, and a failure can be run again from what is printed.
+settings.register_profile(
+    "vegd", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("vegd")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -38,7 +38,7 @@ def pieces(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(pieces(), max_size=12))
 def test_B12_no_datagram_raises_and_each_is_counted(pieces: list[bytes]) -> None:
     packet_input(b"".join(pieces))
@@ -66,7 +66,7 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(requests() | st.binary(max_size=40), max_size=8))
 def test_no_request_raises_and_each_refusal_has_words(lines: list[bytes]) -> None:
     control_input(b"\n".join(lines))

@@ -1,7 +1,7 @@
 """YAML text: what is understood, what is refused in which words, and that nothing escapes."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vegd.yamltext import parse_yaml
@@ -178,7 +178,6 @@ _YAML_TEXT = st.text(
 
 
 @given(data=st.one_of(st.binary(max_size=80), _YAML_TEXT.map(str.encode)))
-@settings(deadline=None)
 @example(data=b"? ")
 @example(data=b"\xff\xfea\x00")
 @example(data=b"%YAML 9.9\n---\na")

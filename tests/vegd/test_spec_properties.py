@@ -139,13 +139,12 @@ def _check(document: object) -> None:
 
 
 @given(document=_VALUES)
-@settings(deadline=None)
 def test_any_value_gives_a_specification_or_faults(document: object) -> None:
     _check(document)
 
 
 @given(document=_spoilt())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_damage_gives_a_specification_or_faults(document: object) -> None:
     _check(document)
 
@@ -159,7 +158,6 @@ def test_a_number_that_python_refuses_to_print_is_a_fault() -> None:
 
 
 @given(text=st.text(max_size=200))
-@settings(deadline=None)
 def test_any_text_gives_a_specification_or_faults(text: str) -> None:
     spec, faults = parse_bytes(text.encode())
     assert (spec is None) == bool(faults)
@@ -183,7 +181,6 @@ _OWN = st.builds(dict.__or__, _TIMERS, _KINDS)
 
 
 @given(section=_TIMERS, own=st.lists(_OWN, min_size=1, max_size=3))
-@settings(deadline=None)
 def test_every_sound_configuration_of_bfd_is_one_that_the_engine_takes(
     section: dict[str, Any], own: list[dict[str, Any]]
 ) -> None:
