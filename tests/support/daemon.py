@@ -22,7 +22,7 @@ from dataplane.diff import diff
 from dataplane.kernel import Kernel
 from dataplane.render import render
 from tests.support.dataplane import with_kernel
-from tests.support.netns import inside, ip, run, veth
+from tests.support.netns import inside, ip, ip_json, run, veth
 from vegd.compile import Waiting, compile  # noqa: A004 - the architecture's word
 from vegd.facts import NodeFacts
 from vegd.spec import load
@@ -30,7 +30,7 @@ from vegd.spec import load
 PYTHON = [sys.executable, "-m", "vegd"]
 
 
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, within_s: float = 45.0) -> None:
     """Poll until the condition holds; fail with `what` was waited for."""
     deadline = time.monotonic() + within_s
     while not condition():
@@ -79,7 +79,7 @@ class Site:
     def vegd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a vegd command to its end."""
         return subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, check=False, timeout=30
+            self.command(*arguments), capture_output=True, text=True, check=False, timeout=60
         )
 
     def status(self) -> dict[str, Any] | None:
@@ -164,7 +164,10 @@ class Site:
             daemon.kill()
 
     def router_engine(
-        self, peers: Mapping[str, str] | Iterable[tuple[str | bool, ...]], interval_ms: int = 50
+        self,
+        peers: Mapping[str, str] | Iterable[tuple[str | bool, ...]],
+        interval_ms: int = 50,
+        multiplier: int = 3,
     ) -> Path:
         """An engine on the router with a session per (local, peer), or per whole session key;
         returns its directory."""
@@ -172,13 +175,16 @@ class Site:
         directory = self.directory / "router"
         directory.mkdir(exist_ok=True)
         script = _ROUTER.format(
-            path=str(directory / "bfd.sock"), keys=keys, interval_us=interval_ms * 1000
+            path=str(directory / "bfd.sock"),
+            keys=keys,
+            interval_us=interval_ms * 1000,
+            multiplier=multiplier,
         )
         engine = [sys.executable, "-m", "bfd", "--runtime-dir", str(directory)]
         process = subprocess.Popen(inside(self.router, *engine), stderr=subprocess.DEVNULL)
         self.engines.append(process)
         eventually((directory / "bfd.sock").exists, "the router's engine")
-        subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
         return directory
 
 
@@ -191,7 +197,7 @@ from bfd.config import SessionConfig, SessionKey
 async def main():
     async with Client(Path({path!r})) as client:
         await client.configure(
-            [SessionConfig(SessionKey(*key), {interval_us}, {interval_us}, 3)
+            [SessionConfig(SessionKey(*key), {interval_us}, {interval_us}, {multiplier})
              for key in {keys!r}], 1)
 
 asyncio.run(main())
@@ -226,7 +232,7 @@ class Daemon:
         eventually(reached, f"state {state}; {self.log}")
         return found
 
-    def ends(self, within_s: float = 20.0) -> int:
+    def ends(self, within_s: float = 45.0) -> int:
         """Wait for the end; returns the exit status."""
         return self.process.wait(within_s)
 
@@ -244,6 +250,8 @@ def build(netns: Callable[[str], str], directory: Path) -> Site:
     veth(gateway, "ext0", outside, "gw", (), ("172.17.0.1/16", "fd17::1/64"))
     for address in ("10.255.255.255/32", "fdff::1/128"):
         ip("address", "add", address, "dev", "lo", ns=router)
+    # The kernel says so some time after the carrier is there, and the footprint shows it.
+    eventually(lambda: all(_is_up(gateway, name) for name in ("eth0", "ext0")), "links are up")
     site = Site(gateway, router, outside, directory)
     site.write(
         name="gw1",
@@ -268,6 +276,11 @@ def build(netns: Callable[[str], str], directory: Path) -> Site:
         metrics={"listen": "127.0.0.1:10669"},
     )
     return site
+
+
+def _is_up(ns: str, interface: str) -> bool:
+    (link,) = ip_json("link", "show", "dev", interface, ns=ns)
+    return bool(link["operstate"] == "UP")
 
 
 def get(ns: str, path: str) -> tuple[int, str]:
