@@ -63,13 +63,14 @@ def test_what_is_forwarded_takes_its_time(netns: Netns, version: int, way: str) 
     assert _passed(top.gateway, {"egress": "net1", "ingress": "eth0"}[way]) >= _PACKETS
 
 
-def test_bfd_passes_beside_the_shaper(netns: Netns) -> None:
+@pytest.mark.parametrize(("own", "peer"), [("192.168.0.2", "192.168.0.1"), ("fd00::2", "fd00::1")])
+def test_bfd_passes_beside_the_shaper(netns: Netns, own: str, peer: str) -> None:
     top = ready(netns, gateway_intent(bandwidth=Bandwidth(to_vpc=1_000_000)))
-    with udp(top.gateway, "192.168.0.2", 3784) as own, udp(top.vpc, "192.168.0.1", 3784) as peer:
+    with udp(top.gateway, own, 3784) as ours, udp(top.vpc, peer, 3784) as theirs:
         before = _passed(top.gateway, "eth0")
         for _ in range(5):
-            own.sendto(b"bfd", ("192.168.0.1", 3784))
-            assert peer.recv(100) == b"bfd"
+            ours.sendto(b"bfd", (peer, 3784))
+            assert theirs.recv(100) == b"bfd"
         assert _passed(top.gateway, "eth0") == before
 
 
