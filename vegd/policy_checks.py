@@ -5,8 +5,10 @@ before SNAT, then what is listed first; so a prefix may be in several policies, 
 stronger one leaves some destinations to the others.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from vegd.document import Draft
 from vegd.faults import Fault, Path, path_text, shown
 from vegd.side_checks import (
     SIDES,
@@ -20,7 +22,6 @@ from vegd.side_checks import (
 from vegd.texts import Address, Network
 
 if TYPE_CHECKING:
-    from vegd.document import Draft
     from vegd.spec import GatewaySpec, Policy
     from vegd.spec_traffic import Snat
 
@@ -104,6 +105,18 @@ def _check_families(
     policy: "Policy",
     snat: bool | None,
 ) -> None:
+    for where, block, side, missing in _not_forwarded(draft, path, policy, snat):
+        if not _is_single_stack(draft, side, block.version):
+            problem = f"cannot be forwarded: there is no {missing}"
+            remedy = f"add one, or remove the {family(block.version)} sources"
+            draft.object_to(where, str(block), problem, remedy)
+
+
+def _not_forwarded(
+    draft: "Draft[GatewaySpec]", path: Path, policy: "Policy", snat: bool | None
+) -> Iterator[tuple[Path, Network, SideName, str]]:
+    """The first source of each family that cannot be forwarded: its place, the side that is to
+    blame, and what is missing there."""
     told: set[int] = set()
     for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
         if block.version in told:
@@ -114,10 +127,20 @@ def _check_families(
             needs_address = side == "internal" or snat is True
             missing = lacking(draft, side, block.version, needs_address=needs_address)
             if missing is not None:
-                problem = f"cannot be forwarded: there is no {missing}"
-                remedy = f"add one, or remove the {family(block.version)} sources"
-                draft.object_to(where, str(block), problem, remedy)
+                yield where, block, side, missing
                 break
+
+
+def _is_single_stack(draft: "Draft[GatewaySpec]", name: SideName, version: int) -> bool:
+    """Whether a side leaves a family out, as a whole, while the other family is forwarded: half a
+    gateway is better than none."""
+    other = 10 - version
+    blocks = (block for policy in draft.value.policies for block in policy.ip_blocks)
+    return (
+        not has(side_of(draft, name).gateways, version)
+        and any(block.version == other for block in blocks)
+        and all(lacking(draft, side, other, needs_address=True) is None for side in SIDES)
+    )
 
 
 def lacking(
@@ -138,8 +161,8 @@ def has(values: "tuple[Address, ...] | tuple[object, ...]", version: int) -> boo
 
 
 def policy_warnings(spec: "GatewaySpec") -> list[Fault]:
-    """Sources that a policy names in vain."""
-    found = []
+    """Sources that a policy names in vain, and a family that is not forwarded."""
+    found = _family_warnings(spec)
     order = sorted(enumerate(spec.policies), key=lambda each: each[1].snat)
     whole: dict[Network, str] = {}
     for place, policy in order:
@@ -156,3 +179,14 @@ def policy_warnings(spec: "GatewaySpec") -> list[Fault]:
                 remedy = f"list the {family(block.version)} destinations, too"
                 found.append(Fault(where, shown(str(block)), problem, remedy))
     return found
+
+
+def _family_warnings(spec: "GatewaySpec") -> list[Fault]:
+    """The family that one side leaves out although policies name it: once is enough."""
+    draft = Draft(spec)
+    for path, policy in draft.entries(("policies",), spec.policies):
+        for where, block, _, missing in _not_forwarded(draft, path, policy, policy.snat):
+            problem = f"is not forwarded: there is no {missing}"
+            remedy = f"add one, or remove the {family(block.version)} sources"
+            return [Fault(path_text(where), shown(str(block)), problem, remedy)]
+    return []

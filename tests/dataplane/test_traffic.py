@@ -124,6 +124,36 @@ def hardware_address(ns: str, interface: str) -> bytes:
     return bytes.fromhex(ip_json("link", "show", interface, ns=ns)[0]["address"].replace(":", ""))
 
 
+@pytest.mark.parametrize(("version", "client"), [(4, "192.168.0.1"), (6, "fd00::1")])
+def test_a_source_on_the_internal_link_itself_is_shown_translated(
+    netns: Netns, version: int, client: str
+) -> None:
+    inside = policy("inside", "192.168.0.0/28", "fd00::/120")
+    top = ready(netns, gateway_intent(policies=(inside,)))
+    with conversation(top, client, version) as (ours, theirs):
+        assert exchange(ours, theirs, version) == EXTERNAL[version]
+
+
+def test_a_strict_reverse_path_filter_of_the_host_is_made_loose(netns: Netns) -> None:
+    """The larger of all/rp_filter and the interface's counts (ip-sysctl, rp_filter): no value of
+    ours can switch the filter of the host off, but loose, 2, is larger than strict."""
+    top = build(netns)
+    names = ("all", "default", "eth0", "ext0")
+    strict = [f"net.ipv4.conf.{name}.rp_filter=1" for name in names]
+    run(top.gateway, "sysctl", "-qw", *strict)
+    assert apply_in(top.gateway, render(gateway_intent())).ok
+
+    def value(name: str) -> int:
+        return int(run(top.gateway, "sysctl", "-n", f"net.ipv4.conf.{name}.rp_filter").stdout)
+
+    # What belongs to the whole host stays as it is.
+    assert [value(name) for name in names] == [1, 1, 2, 1]
+    assert [max(value("all"), value(name)) for name in ("eth0", "net1")] == [2, 2]
+    for client, seen in ((SNAT_CLIENT[4], EXTERNAL[4]), (DIRECT_CLIENT[4], DIRECT_CLIENT[4])):
+        with conversation(top, client, 4) as (ours, theirs):
+            assert exchange(ours, theirs, 4) == seen
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_source_of_no_policy_is_dropped_and_counted(netns: Netns, version: int) -> None:
     top = ready(netns)

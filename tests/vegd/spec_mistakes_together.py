@@ -172,9 +172,12 @@ POLICIES: Mistakes = [
         ),
     ),
     (
-        {"external.gateways": ["172.17.0.1"]},
+        {
+            "external.gateways": ["172.17.0.1"],
+            "policies": [{"name": "six", "ipBlocks": ["fd00::/64"]}],
+        },
         (
-            "policies[0].ipBlocks[1]: 'fd00::/64' cannot be forwarded: there is no external IPv6 "
+            "policies[0].ipBlocks[0]: 'fd00::/64' cannot be forwarded: there is no external IPv6 "
             "gateway; add one, or remove the IPv6 sources"
         ),
     ),

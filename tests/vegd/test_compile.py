@@ -9,6 +9,7 @@ from bfd.session import SessionConfig, SessionKey
 from bfd.unsolicited import Invitation
 from dataplane import model
 from dataplane.model import Interface
+from dataplane.render import render
 from tests.vegd.spec_documents import ABSENT, Document, changed, good, without_addresses
 from vegd import gate
 from vegd.compile import Intent, Waiting, compile  # noqa: A004  the design's word
@@ -332,6 +333,17 @@ def test_a_family_that_only_the_facts_lack_is_a_note_and_gets_no_next_hop() -> N
     assert intent.notes == ("IPv6 is not forwarded: no external IPv6 address on net1",)
     assert intent.dataplane.external.gateways == (ip_address("172.17.0.1"),)
     assert intent.dataplane.internal.gateways == (ip_address("192.168.0.1"), ip_address("fd00::1"))
+
+
+def test_dual_stack_inside_and_single_stack_outside_forwards_one_family_and_notes_the_other() -> (
+    None
+):
+    document = changed(
+        {"external.gateways": ["172.17.0.1"], "external.addresses": ["172.17.0.11/16"]}
+    )
+    intent = _intent(document, _facts(eth0=[], ext0=[]))
+    assert intent.notes == ("IPv6 is not forwarded: no external IPv6 address on net1",)
+    assert {route.destination.version for route in render(intent.dataplane).routes} == {4}
 
 
 def test_a_family_that_no_policy_names_is_not_noted() -> None:

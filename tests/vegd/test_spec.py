@@ -163,6 +163,13 @@ def test_without_addresses_the_checks_that_need_them_wait_for_the_facts() -> Non
     ("changes", "warning"),
     [
         (
+            {"external.gateways": ["172.17.0.1"], "external.addresses": ["172.17.0.11/16"]},
+            (
+                "policies[0].ipBlocks[1]: 'fd00::/64' is not forwarded: there is no external IPv6 "
+                "gateway; add one, or remove the IPv6 sources"
+            ),
+        ),
+        (
             {"policies": []},
             "policies: no source is listed, so nothing is forwarded; list the sources to forward",
         ),
