@@ -126,6 +126,10 @@ def test_news_are_told_some_times_and_then_now_and_then(sites: tuple[Site, Site,
         eventually(lambda: site.metric(_SENT) >= before + 9, "told again and again")
         # Who drains is silent: another one may have the address already.
         assert site.page("/v1/drain", "POST") is not None
+        eventually(lambda: site.metric("vegd_drain_quiet_seconds") > 1, "the last one is out")
+        before = site.metric(_SENT)
+        eventually(lambda: site.metric("vegd_drain_quiet_seconds") > 3, "two seconds more")
+        assert site.metric(_SENT) == before
         _believe(host, _OWN[0], "02:00:00:00:00:0b")
         assert site.page("/v1/undrain", "POST") is not None
         eventually(lambda: _cached(host) == {_mac(site)}, "told after the drain")
