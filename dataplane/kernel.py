@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress
+from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress, NftTable
 from dataplane.plan import ApplyReport, Plan
 from dataplane.portuse import Census
 from dataplane.tracking import TrackingFacts
@@ -53,6 +53,11 @@ class Kernel(Protocol):
         """Carry out a plan in its order. A failed operation does not stop the independent ones,
         but after it nothing is removed and forwarding is not switched on. After a refused nftables
         transaction nothing is done at all: a route without the table would leak."""
+        ...
+
+    async def rehearse(self, table: NftTable) -> None:
+        """Have the kernel judge a table of ours, and change nothing. Raises DataplaneError with
+        what it refuses."""
         ...
 
     def changes(self) -> AsyncIterator[None]:

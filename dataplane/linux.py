@@ -11,7 +11,7 @@ from dataplane.announce import announce
 from dataplane.connections import flows, forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
-from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress, Sysctl
+from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress, NftTable, Sysctl
 from dataplane.neighbours import Neighbours
 from dataplane.netlink import Netlink, read_sysctl
 from dataplane.nfnetlink import Channel
@@ -100,6 +100,10 @@ class LinuxKernel:
         except DataplaneError as exc:
             return exc
         return None
+
+    async def rehearse(self, table: NftTable) -> None:
+        """Have the kernel judge a table, and change nothing."""
+        await self._nftables.rehearse(table)
 
     async def changes(self) -> AsyncIterator[None]:
         """Yields when links, addresses, routes, rules, parameters or rulesets have changed."""

@@ -101,6 +101,19 @@ class Nftables:
             self._watch.touched()
             self._believed, self._believed_until = after, until
 
+    async def rehearse(self, table: NftTable) -> None:
+        """Have the kernel judge a table as if ours were not there, and change nothing (nft(8),
+        "--check"). Raises DataplaneError."""
+        ours: Json = {"table": {"family": NFT_FAMILY, "name": NFT_TABLE}}
+        commands = [{"add": ours}, {"delete": ours}, *transaction(None, table)]
+        self._library.set_dry_run(True)
+        try:
+            status, _, error = await self._run(commands)
+        finally:
+            self._library.set_dry_run(False)
+        if status != 0:
+            raise _refusal("nft transaction", error)
+
     def _generation(self) -> int:
         """The number of transactions that the kernel has seen, of everybody."""
         kind = NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETGEN

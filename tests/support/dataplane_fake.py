@@ -17,6 +17,7 @@ from dataplane.model import (
     Interface,
     IPAddress,
     Link,
+    NftTable,
     Route,
     Rule,
     Shaper,
@@ -135,6 +136,9 @@ class FakeKernel:
         mac = wish.mac or (there.mac if there else None)
         made = replace(wish, mtu=mtu, mac=mac, owned=owned)
         self.state = replace(self.state, links=others | {made})
+
+    async def rehearse(self, table: NftTable) -> None:
+        """Nothing to refuse."""
 
     async def changes(self) -> AsyncIterator[None]:
         yield None

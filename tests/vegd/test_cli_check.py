@@ -99,7 +99,9 @@ def test_no_file_is_a_usage_error() -> None:
     assert "Missing argument" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "agent", "plan", "policies", "ports", "flows"])
+@pytest.mark.parametrize(
+    "command", ["run", "agent", "plan", "policies", "ports", "flows", "doctor"]
+)
 def test_other_commands_give_the_same_lines_and_touch_nothing(tmp_path: Path, command: str) -> None:
     path = _file(tmp_path, "a.yaml", changed({"bfd.minTX": 0}))
     _, faults = parse_bytes(path.read_bytes())

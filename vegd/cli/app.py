@@ -15,6 +15,7 @@ from vegd.cli import (
     capture,
     check,
     clean,
+    doctor,
     drain,
     flows,
     lab,
@@ -63,6 +64,7 @@ app.command()(status.status)
 app.command()(policies.policies)
 app.command()(ports.ports)
 app.command()(flows.flows)
+app.command()(doctor.doctor)
 app.command()(capture.capture)
 app.command()(drain.drain)
 app.command()(drain.undrain)
