@@ -25,6 +25,7 @@ from vegd.cli import (
     run,
     sessions,
     status,
+    support_bundle,
     why,
 )
 from vegd.errors import VegdError
@@ -65,6 +66,7 @@ app.command()(policies.policies)
 app.command()(ports.ports)
 app.command()(flows.flows)
 app.command()(doctor.doctor)
+app.command()(support_bundle.support_bundle)
 app.command()(capture.capture)
 app.command()(drain.drain)
 app.command()(drain.undrain)
