@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
@@ -12,11 +13,11 @@ from dataplane.connections import flows, forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
 from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress, NftTable, Sysctl
+from dataplane.monitor import changes, nftables_watch, routing_watch
 from dataplane.neighbours import Neighbours
-from dataplane.netlink import Netlink, read_sysctl
+from dataplane.netlink import Netlink, read_sysctl, read_sysctls
 from dataplane.nfnetlink import Channel
 from dataplane.nftables import Nftables
-from dataplane.nftmonitor import nftables_changes
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
 from dataplane.portuse import Census
 from dataplane.render import FORWARDING
@@ -26,6 +27,8 @@ _CAP_NET_ADMIN = 12
 _SYSCTL_POLL_S = 0.5
 """The kernel tells of few changed parameters (netconf: forwarding, rp_filter and some others), so
 all of them are read this often: 12 files, 0.15 ms."""
+_BELIEVE_S = 10.0
+"""A dump of links, addresses, routes and rules takes 20 ms; this often is enough to be sure."""
 
 
 class LinuxKernel:
@@ -37,6 +40,11 @@ class LinuxKernel:
         self._neighbours: Neighbours | None = None
         self._watched: frozenset[Sysctl] = frozenset()
         """The kernel parameters of the newest wish."""
+        self._news = routing_watch()
+        self._believed_until = 0.0
+        self._interfaces: Mapping[str, Interface] | None = None
+        self._observed: tuple[DataplaneState, DataplaneState] | None = None
+        """A wish, and what was observed for it: both without parameters and nftables."""
 
     @classmethod
     async def open(cls) -> Self:
@@ -61,18 +69,37 @@ class LinuxKernel:
         """Close sockets; the kernel is left as it is."""
         if self._neighbours is not None:
             self._neighbours.close()
+        self._news.close()
         self._nftables.close()
         await self._netlink.aclose()
 
     async def interfaces(self) -> Mapping[str, Interface]:
         """All interfaces by name."""
-        return await self._netlink.interfaces()
+        self._doubt()
+        if self._interfaces is None:
+            self._interfaces = await self._netlink.interfaces()
+        return self._interfaces
 
     async def observe(self, desired: DataplaneState) -> DataplaneState:
-        """What is ours, and what `desired` names."""
+        """What is ours, and what `desired` names. What was dumped before is believed as long as
+        the kernel tells of no change, but not for ever; parameters are read each time."""
         self._watched = desired.sysctls
-        state = await self._netlink.observe(desired)
-        return replace(state, nft=await self._nftables.table())
+        self._doubt()
+        wish = replace(desired, sysctls=frozenset(), nft=None)
+        if self._observed is None or self._observed[0] != wish:
+            self._observed = wish, await self._netlink.observe(wish)
+        return replace(
+            self._observed[1],
+            sysctls=read_sysctls(desired.sysctls),
+            nft=await self._nftables.table(),
+        )
+
+    def _doubt(self) -> None:
+        """Forget what was dumped if it may be outdated. News during a dump is heard by the next."""
+        now = time.monotonic()
+        if self._news.touched() or now >= self._believed_until:
+            self._interfaces = self._observed = None
+            self._believed_until = now + _BELIEVE_S
 
     async def apply(self, plan: Plan) -> ApplyReport:
         """Carry out a plan; see `dataplane.kernel.Kernel.apply`."""
@@ -115,8 +142,8 @@ class LinuxKernel:
 
         # No task group: a generator that is closed while it waits would break it (PEP 789).
         followers = [
-            asyncio.create_task(follow(Netlink.changes())),
-            asyncio.create_task(follow(nftables_changes())),
+            asyncio.create_task(follow(changes(routing_watch))),
+            asyncio.create_task(follow(changes(nftables_watch))),
             asyncio.create_task(follow(self._sysctl_changes())),
         ]
         for follower in followers:

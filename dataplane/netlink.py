@@ -7,21 +7,13 @@ error number; an object that is there already, or gone already, is no error.
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
 from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
-from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
-    RTMGRP_IPV4_IFADDR,
-    RTMGRP_IPV4_ROUTE,
-    RTMGRP_IPV4_RULE,
-    RTMGRP_IPV6_IFADDR,
-    RTMGRP_IPV6_ROUTE,
-    RTMGRP_LINK,
-)
 
 from dataplane.errors import Refused
 from dataplane.model import (
@@ -49,24 +41,6 @@ _IFA_F_NODAD = 2
 _FOR_EVER_S = 2**32 - 1
 _RTN_UNICAST = 1
 _SCOPE_LINK = 253
-# Not among pyroute2's masks: rtnetlink groups 4, 19, 24 and 25 (linux/rtnetlink.h).
-# Netconf tells of parameters such as forwarding.
-_RTMGRP_TC = 1 << 3
-_RTMGRP_IPV6_RULE = 1 << 18
-_RTMGRP_IPV4_NETCONF = 1 << 23
-_RTMGRP_IPV6_NETCONF = 1 << 24
-_GROUPS = (
-    RTMGRP_LINK
-    | _RTMGRP_TC
-    | RTMGRP_IPV4_IFADDR
-    | RTMGRP_IPV6_IFADDR
-    | RTMGRP_IPV4_ROUTE
-    | RTMGRP_IPV6_ROUTE
-    | RTMGRP_IPV4_RULE
-    | _RTMGRP_IPV6_RULE
-    | _RTMGRP_IPV4_NETCONF
-    | _RTMGRP_IPV6_NETCONF
-)
 _GONE = {errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EADDRNOTAVAIL}
 """What the kernel says when an object to remove is not there: removed already, or replaced."""
 _BURSTS_PER_S, _LEAST_BURST_BYTES = 250, 3200
@@ -109,7 +83,7 @@ class Netlink:
         }
 
     async def observe(self, desired: DataplaneState) -> DataplaneState:
-        """What is ours or named by `desired`, without nftables."""
+        """What is ours or named by `desired`, without parameters and nftables."""
         names, links = await self._links({link.name for link in desired.links})
         return DataplaneState(
             links=links,
@@ -117,11 +91,6 @@ class Netlink:
             routes=await self._routes(names),
             rules=await self._rules(desired),
             shapers=await self._shapers(names),
-            sysctls=frozenset(
-                Sysctl(each.path, value)
-                for each in desired.sysctls
-                if (value := read_sysctl(each.path)) is not None
-            ),
         )
 
     async def _links(self, wished: set[str]) -> tuple[dict[int, str], frozenset[Link]]:
@@ -328,14 +297,12 @@ class Netlink:
     async def _apply_sysctl(self, sysctl: Sysctl, _: str) -> None:
         (_SYSCTLS / sysctl.path).write_text(sysctl.value, "ascii")
 
-    @staticmethod
-    async def changes() -> AsyncIterator[None]:
-        """Yields at every notification about links, addresses, routes and rules."""
-        async with AsyncIPRoute() as listener:
-            await listener.bind(groups=_GROUPS)
-            while True:
-                async for _ in listener.get():
-                    yield
+
+def read_sysctls(wished: frozenset[Sysctl]) -> frozenset[Sysctl]:
+    """The parameters that are wished, as they are."""
+    return frozenset(
+        Sysctl(each.path, value) for each in wished if (value := read_sysctl(each.path)) is not None
+    )
 
 
 def read_sysctl(path: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dataplane.errors import DataplaneError, NftablesMissing, PermissionDenied
 from dataplane.model import NftTable
+from dataplane.monitor import nftables_watch
 from dataplane.nfnetlink import (
     NFNL_SUBSYS_NFTABLES,
     NLM_F_DUMP,
@@ -20,7 +21,6 @@ from dataplane.nfnetlink import (
     attribute,
     attributes,
 )
-from dataplane.nftmonitor import Watch
 from dataplane.ownership import NFT_FAMILY, NFT_TABLE
 from dataplane.ruleset import parse, transaction
 
@@ -60,7 +60,7 @@ class Nftables:
         # A mark may have a name (rt_marks of iproute2); we want its number.
         self._library.set_numeric_symbol_output(True)
         self._channel = Channel()
-        self._watch = Watch()
+        self._watch = nftables_watch()
         self._believed: NftTable | None = None
         self._believed_until = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nftables")
