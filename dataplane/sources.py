@@ -56,19 +56,24 @@ class Sources:
     def of(cls, claims: Iterable[tuple[str, Iterable[IPNetwork]]]) -> Self:
         """The sources of policies, of which the first is the strongest: where several name one
         prefix, the next is asked only about destinations that the one before it leaves out."""
-        named: dict[IPNetwork, dict[str, None]] = {}
+        named: dict[tuple[Length, int], tuple[str, ...]] = {}
         order = []
         for policy, sources in claims:
             order.append(policy)
+            alone = (policy,)
             for source in sources:
-                named.setdefault(source, {})[policy] = None
+                key = _key(source)
+                others = named.get(key)
+                if others is None:
+                    named[key] = alone
+                elif policy not in others:
+                    named[key] = (*others, policy)
         combinations: dict[_Combination, int | None] = dict.fromkeys(
-            sorted({(source.version, tuple(names)) for source, names in named.items()})
+            sorted({(version, names) for ((version, _), _), names in named.items()})
         )
         numbers = _numbered(combinations)
         shards = _sharded(
-            (*_key(source), numbers[source.version, tuple(names)])
-            for source, names in named.items()
+            (length, key, numbers[length[0], names]) for (length, key), names in named.items()
         )
         return cls(shards, tuple(order), numbers)
 
@@ -158,8 +163,8 @@ class Sources:
 
 
 def _key(source: IPNetwork) -> tuple[Length, int]:
-    host_bits = source.max_prefixlen - source.prefixlen
-    return (source.version, source.prefixlen), int(source.network_address) >> host_bits
+    version, length = source.version, source.prefixlen
+    return (version, length), int(source.network_address) >> _BITS[version] - length
 
 
 def _numbered(combinations: Mapping[_Combination, int | None]) -> dict[_Combination, int]:
