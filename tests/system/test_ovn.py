@@ -19,6 +19,7 @@ import pytest
 from bfd.client import Client
 from bfd.fsm import Diagnostic, State
 from bfd.override import Override
+from bfd.recovery import NAME as JOURNAL
 from bfd.snapshot import EngineSnapshot, SessionSnapshot
 from tests.support.bfd_process import eventually
 from tests.support.netns import inside
@@ -65,6 +66,21 @@ async def engines(lab: Lab) -> AsyncIterator[list[Client]]:
             await stack.enter_async_context(Client(lab.state.runtime_dir(g.name) / "bfd.sock"))
             for g in lab.topology.gateways
         ]
+
+
+@contextlib.asynccontextmanager
+async def engines_again(lab: Lab, within_s: float = 20) -> AsyncIterator[list[Client]]:
+    """The same while one of them is being started."""
+    deadline = time.monotonic() + within_s
+    async with contextlib.AsyncExitStack() as stack:
+        while True:
+            try:
+                clients = await stack.enter_async_context(engines(lab))
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "no engine"
+                await asyncio.sleep(0.02)
+        yield clients
 
 
 async def all_sessions(
@@ -162,7 +178,7 @@ async def test_D12_a_gateway_that_is_cut_off_is_found_dead_and_found_alive_again
             sessions = await all_sessions(clients[:1], lambda s: s.state is State.DOWN)
             assert {s.local_diag for s in sessions} == {Diagnostic.CONTROL_DETECTION_TIME_EXPIRED}
         finally:
-            await asyncio.to_thread(faults.heal, gateway)
+            await asyncio.to_thread(faults.heal, gateway, lab.topology)
         await all_sessions(clients, at_full_speed)
         assert rows_in(lab, other, "Up")()
 
@@ -248,3 +264,78 @@ async def test_B15_timers_of_ovn_are_raised_and_lowered_without_a_flap(lab: Lab)
                 lambda s, us=ms * 1000: s.tx_interval_us == us and s.detection_time_us == 3 * us,
             )
         assert [s.transitions for s in after] == [s.transitions for s in before]
+
+
+async def engine_killed(lab: Lab, gateway: Gateway, *, forgets: bool) -> None:
+    """SIGKILL for the engine; its daemon starts another one. It may lose its key and journal."""
+    directory = lab.state.runtime_dir(gateway.name)
+    daemon = lab.state.process(gateway.name)
+    assert daemon is not None
+    async with Client(directory / "bfd.sock") as client:
+        engine = (await client.snapshot()).pid
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        os.kill(engine, signal.SIGKILL)
+        if forgets:
+            await until(rows_in(lab, gateway, "Down"))
+            for name in ("discriminator.key", JOURNAL):
+                (directory / name).unlink()
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+
+
+async def test_N1_a_killed_engine_that_has_lost_its_key_is_met_by_ovn_again(lab: Lab) -> None:
+    gateway = lab.topology.gateways[0]
+    async with engines(lab) as clients:
+        before = {s.key: s.local_discr for s in await all_sessions(clients[:1], at_full_speed)}
+    await engine_killed(lab, gateway, forgets=True)
+    await asyncio.to_thread(lab.wait_up, None, _UP_S)
+    async with engines(lab) as clients:
+        after = {s.key: s.local_discr for s in await all_sessions(clients[:1], at_full_speed, 40)}
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values()), "it had a new key"
+
+
+def last_change(session: SessionSnapshot) -> float:
+    """When, on the wall clock."""
+    assert session.last_change is not None
+    return session.last_change.at
+
+
+async def test_N1_N2_a_killed_engine_that_kept_its_journal_is_not_missed_by_ovn(lab: Lab) -> None:
+    gateway = lab.topology.gateways[0]
+    rows = ovn_router.nbctl(lab.state, "--bare", "--columns=_uuid", "list", "bfd").split()
+
+    def multiplier(value: int) -> None:
+        for row in rows:
+            ovn_router.nbctl(lab.state, "set", "bfd", row, f"detect_mult={value}")
+
+    async def override(wanted: Override) -> None:
+        for session in (await clients[0].snapshot()).sessions:
+            await clients[0].override(session.key, wanted)
+
+    # Five seconds each way: time enough for a start on a machine that does other things, too.
+    multiplier(10)
+    try:
+        async with engines(lab) as clients:
+            us = 500_000
+            await override(Override(desired_min_tx_us=us, required_min_rx_us=us, detect_mult=10))
+            before = await all_sessions(
+                clients[:1], lambda s: not s.polling and s.detection_time_us == 10 * us
+            )
+        await engine_killed(lab, gateway, forgets=False)
+        heard = {s.key: s.rx_packets for s in before}
+        async with engines_again(lab) as clients:
+            after = await all_sessions(clients[:1], lambda s: s.rx_packets >= heard[s.key] + 3)
+        # Had OVN gone Down, it would have said so, and that would be the last change. Its row tells
+        # less: what lasts for a moment is not written.
+        for name in ("key", "state", "local_discr", "transitions"):
+            assert [getattr(s, name) for s in after] == [getattr(s, name) for s in before], name
+        assert list(map(last_change, after)) == pytest.approx(
+            list(map(last_change, before)), abs=0.1
+        )
+    finally:
+        multiplier(3)
+        async with engines_again(lab) as clients:
+            await override(Override())
+            await all_sessions(clients, at_full_speed, 40)
