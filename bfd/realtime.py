@@ -71,7 +71,8 @@ def _take_nice() -> bool:
 def open_many_files() -> None:
     """Let this process have as many open files as its hard limit allows: one socket per session.
 
-    The soft limit is 1024 by custom, for the sake of programs that use select(2); we do not.
+    The soft limit is 1024 by custom, for the sake of programs that use select(2). We give it one
+    descriptor, the first of the event loop (`bfd.selector`).
     """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import random
-import resource
 import secrets
 import signal
 import socket
@@ -246,7 +245,6 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as exc:
         sys.stderr.write(f"vegd bfd: {exc}\n")
         return 2
-    _allow_many_sockets()
     try:
         _make_directory(options.runtime_dir)
         with asyncio.Runner(loop_factory=_new_loop) as runner:
@@ -256,15 +254,6 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"vegd bfd: {exc}\n")
         return 1
     return 0
-
-
-def _allow_many_sockets() -> None:
-    """Use as many descriptors as may be had; each session has a socket.
-
-    The usual soft limit of 1024 is for programs that call select(2), which we do not.
-    """
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
