@@ -8,8 +8,7 @@ The kernel takes a transaction whole or not at all. Shapes: libnftables-json(5).
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_network
-from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from ipaddress import IPv6Address, ip_network
 from typing import Any
 
 from dataplane.expressions import BITS
@@ -23,7 +22,6 @@ Json = dict[str, Any]
 _TABLE: Json = {"family": NFT_FAMILY, "table": NFT_TABLE}
 _TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
 _VERSIONS = {name: version for version, name in _TYPES.items()}
-_FAMILIES = {4: AF_INET, 6: AF_INET6}
 _MAP_NAME = re.compile(r"sources([46])-(\d+)")
 
 
@@ -226,15 +224,20 @@ def _listed_interval(element: Any) -> tuple[int, int]:
             return _number(element), _number(element)
 
 
-# Of 100,000 addresses, ipaddress takes four times as long as the C library.
+# Plain arithmetic: of 100,000 IPv4 addresses, ipaddress takes a third of a second.
 
 
 def _number(address: str) -> int:
-    return int.from_bytes(inet_pton(AF_INET6 if ":" in address else AF_INET, address), "big")
+    if ":" in address:
+        return int(IPv6Address(address))
+    a, b, c, d = map(int, address.split("."))
+    return a << 24 | b << 16 | c << 8 | d
 
 
 def _text(version: int, number: int) -> str:
-    return inet_ntop(_FAMILIES[version], number.to_bytes(BITS[version] // 8, "big"))
+    if version == 6:
+        return str(IPv6Address(number))
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 def policy_counters(figures: Mapping[str, tuple[int, int]]) -> tuple[PolicyCounter, ...]:
