@@ -4,6 +4,7 @@ Each runs alone in a namespace with configuration, sockets and pid files of its 
 directory, and with its defaults, except that it keeps no log. Detection multiplier 3 everywhere.
 """
 
+import compileall
 import json
 import os
 import shutil
@@ -114,6 +115,8 @@ class Vegd(Daemon):
 
     def prepare(self) -> list[str]:
         """See `Daemon`."""
+        # As pip does for a package that it installs; rivals come compiled, too.
+        compileall.compile_dir(ROOT / "bfd", quiet=1)
         return [sys.executable, "-m", "bfd", "--runtime-dir", str(self.directory)]
 
     def configure(self) -> None:
