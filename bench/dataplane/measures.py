@@ -79,7 +79,8 @@ def external_addresses(count: int, seconds: float) -> Samples:
 
 def at_rest(seconds: float) -> Samples:
     """Memory and CPU of the agent while nothing happens."""
-    with site() as made, tempfile.TemporaryDirectory(prefix="vegd-bench-") as directory:
+    # The namespaces end first, and the engine with them: it may still write into the directory.
+    with tempfile.TemporaryDirectory(prefix="vegd-bench-") as directory, site() as made:
         return _at_rest(made, Path(directory), seconds)
 
 
