@@ -13,6 +13,7 @@ from bench.support.cgroups import NoGroups, cpu_group
 from bfd.client import Client
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import State
+from bfd.snapshot import EngineSnapshot
 from tests.support import netns as net
 from tests.support.bfd_process import ScriptedPeer, all_in, engine_in, eventually
 from tests.support.command import run_within
@@ -65,9 +66,15 @@ async def test_a_used_up_cpu_quota_is_seen_and_why_names_it(
         # time, which no quota of ours would slow down.
         return ["sh", "-c", _ENTER, "sh", str(group), str(net.fd_path(ns)), *command]
 
-    # The peer waits 100 ms for us, and would be patient with 5 s of silence.
-    config = SessionConfig(SessionKey(A, B), 100_000, 100_000, 1)
-    with contextlib.closing(ScriptedPeer(far, B, A, detect_mult=50)) as peer:
+    # Half of the period of the quota: were it as long, a packet at its start would be due again at
+    # the start of the next, and hardly late. The peer is heard often enough.
+    config = SessionConfig(SessionKey(A, B), 50_000, 50_000, 1)
+    with contextlib.closing(ScriptedPeer(far, B, A, detect_mult=255)) as peer:
+
+        def is_starved(now: EngineSnapshot) -> bool:
+            peer.send(State.UP, required_min_rx_us=50_000)
+            return now.stalls > calm.stalls and (now.vitals.throttled_periods or 0) > until
+
         async with (
             engine_in(near, tmp_path / "a", enter=enter) as engine,
             Client(engine.path) as client,
@@ -80,11 +87,7 @@ async def test_a_used_up_cpu_quota_is_seen_and_why_names_it(
             assert calm.vitals.throttled_periods is not None
             until = calm.vitals.throttled_periods + 5
             with busy(group, 2):
-                starved = await eventually(
-                    client,
-                    lambda s: s.stalls > calm.stalls and (s.vitals.throttled_periods or 0) > until,
-                    within_s=40,
-                )
+                starved = await eventually(client, is_starved, within_s=60)
                 peer.send(State.DOWN, diagnostic=1)
                 await eventually(client, lambda s: s.sessions[0].state is not State.UP, 40)
             assert calm.vitals.throttled_us is not None
