@@ -20,6 +20,7 @@ from bfd.snapshot import EngineSnapshot, SessionSnapshot, config_to_json
 from bfd.unsolicited import Invitation
 
 _ANSWER_S = 10.0
+_HANDOVER_S = 60.0
 _PIPELINE = 32
 _ANSWER_LIMIT = 1 << 20
 
@@ -73,10 +74,10 @@ class _Connection:
         connection.pid = answer["pid"]
         return connection
 
-    async def request(self, *messages: Json) -> list[Json]:
+    async def request(self, *messages: Json, answer_s: float = _ANSWER_S) -> list[Json]:
         """Send requests, return their answers. Raises ControlError for the first refusal."""
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(answer_s):
                 for message in messages:
                     self._writer.write(dump(message))
                 await self._writer.drain()
@@ -93,6 +94,11 @@ class _Connection:
     async def next(self) -> Json:
         """The next line that the engine sends of its own accord."""
         return await self._answer()
+
+    async def closed(self) -> None:
+        """Wait for the other end to close."""
+        with contextlib.suppress(ConnectionError):
+            await self._reader.read()
 
     async def close(self) -> None:
         self._writer.close()
@@ -128,6 +134,11 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    @property
+    def pid(self) -> int:
+        """The engine's process, as it is called where it runs; 0 when not connected."""
+        return self._connection.pid if self._connection else 0
 
     async def connect(self) -> None:
         """Connect, if not connected. Raises OSError; ControlError if the versions differ."""
@@ -235,11 +246,25 @@ class Client:
         async with self._lock:
             await self._request({"op": "drain"})
 
-    async def _request(self, *messages: Json) -> list[Json]:
+    async def hand_over(self) -> int:
+        """Have another process go on with the sessions, without a gap; its number.
+
+        The engine starts it from what is installed now, and ends. On ControlError it goes on.
+        """
+        async with self._lock:
+            (answer,) = await self._request({"op": "handover"}, answer_s=_HANDOVER_S)
+        return int(answer["pid"])
+
+    async def closed(self) -> None:
+        """Return when the engine has ended or closes the connection; nothing else may be asked."""
+        if self._connection is not None:
+            await self._connection.closed()
+
+    async def _request(self, *messages: Json, answer_s: float = _ANSWER_S) -> list[Json]:
         if self._connection is None:
             raise ConnectionError("not connected to the BFD engine")
         try:
-            return await self._connection.request(*messages)
+            return await self._connection.request(*messages, answer_s=answer_s)
         except ControlError:
             raise
         except BaseException:

@@ -14,15 +14,17 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bfd import inspection, protocol
 from bfd.config import SessionConfig, SessionKey
 from bfd.driver import Draining
 from bfd.fsm import Diagnostic
+from bfd.handover import HandoverError
 from bfd.hold import HoldTime
 from bfd.inspection import Inspection, Views, flush
 from bfd.override import Override
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 32
 _WRITE_BUFFER = 16_384
 _TIDY_UP_EVERY = 32
+# From Python 3.13 on a server would remove its socket itself, also one that goes on elsewhere.
+_KEEP_THE_NAME: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 
 class ControlSocketError(Exception):
@@ -58,6 +62,16 @@ class Host(inspection.Host, Protocol):
         """Send AdminDown and end."""
 
 
+class Successions(Protocol):
+    """Who can hand the engine over: `bfd.service.Service`, which documents it."""
+
+    async def hand_over(self) -> int:
+        """Let another process go on; its number."""
+
+    def end(self) -> None:
+        """It has been told to those who asked: this process may end."""
+
+
 class ControlServer:
     """Listens on the Unix socket `path` (mode 0600). `hold_s` is the hold time; 0 is for ever.
 
@@ -73,8 +87,12 @@ class ControlServer:
         hold_s: float,
         patience_s: float = 30.0,
         on_news: Callable[[], None] = lambda: None,
+        successions: Successions | None = None,
     ) -> None:
         self._path = path
+        self._successions = successions
+        self._socket: socket.socket | None = None
+        """A second descriptor of the listening socket, which the server keeps to itself."""
         self._inode = 0
         self._host = host
         self._views = views
@@ -85,21 +103,40 @@ class ControlServer:
         self._served = 0
         self.hold = HoldTime(hold_s, self._disable_all, on_news)
 
-    async def start(self) -> None:
-        """Begin to listen. Raises ControlSocketError, also when another engine listens there."""
+    async def start(self, inherited: socket.socket | None = None) -> None:
+        """Begin to listen, on a socket of an engine that hands over if there is one.
+
+        Raises ControlSocketError, also when another engine listens there.
+        """
         try:
-            sock = _listening_socket(self._path)
+            sock = inherited or _listening_socket(self._path)
             self._inode = self._path.stat().st_ino
         except OSError as exc:
             raise ControlSocketError(f"control socket {self._path}: {exc.strerror or exc}") from exc
+        self._socket = sock.dup()
         self._server = await asyncio.start_unix_server(
-            self._serve, sock=sock, limit=protocol.LINE_LIMIT
+            self._serve, sock=sock, limit=protocol.LINE_LIMIT, **_KEEP_THE_NAME
         )
+
+    @property
+    def listener(self) -> socket.socket:
+        """The socket that it listens on. Raises ControlSocketError before `start`."""
+        if self._socket is None:
+            raise ControlSocketError(f"control socket {self._path}: not open")
+        return self._socket
+
+    def release(self) -> None:
+        """Listen no more; another process does, under the same name. Connections stay."""
+        if self._server is not None:
+            self._server.close()
+        self._inode = 0
 
     async def close(self) -> None:
         """End every connection and remove the socket."""
         if self._server is not None:
             self._server.close()
+        if self._socket is not None:
+            self._socket.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -128,7 +165,9 @@ class ControlServer:
         if task is None:  # asyncio runs this in a task, always
             return
         self._tasks.add(task)
-        connection = _Connection(self._host, self._views, self._patience_s, self.hold)
+        connection = _Connection(
+            self._host, self._views, self._patience_s, self.hold, self._successions
+        )
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER)
         try:
             if len(self._tasks) > _MOST_CONNECTIONS:
@@ -159,11 +198,21 @@ class ControlServer:
 class _Connection:
     """The conversation with one client, and the set that it is about to commit."""
 
-    def __init__(self, host: Host, views: Views, patience_s: float, hold: HoldTime) -> None:
+    def __init__(
+        self,
+        host: Host,
+        views: Views,
+        patience_s: float,
+        hold: HoldTime,
+        successions: Successions | None,
+    ) -> None:
         self._host = host
+        self._successions = successions
         self._patience_s = patience_s
         self._hold = hold
         self._greeted = False
+        self._successor: int | None = None
+        """The process of the engine that has taken over."""
         self._staged: dict[SessionKey, SessionConfig] | None = None
         self._invitations: list[Invitation] = []
         self._generation = 0
@@ -176,11 +225,19 @@ class _Connection:
             "commit": self._commit,
             "override": self._override,
             "drain": self._drain,
+            "handover": self._hand_over,
         } | self._inspection.operations
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer until the client goes, talks nonsense, or follows a stream (and then goes)."""
-        while self._inspection.stream is None:
+        try:
+            await self._converse(reader, writer)
+        finally:
+            if self._successor is not None and self._successions is not None:
+                self._successions.end()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while self._inspection.stream is None and self._successor is None:
             try:
                 line = await reader.readline()
             except ValueError:
@@ -200,7 +257,8 @@ class _Connection:
             await flush(writer, self._patience_s)
             # Requests may wait in line; so do the sessions.
             await asyncio.sleep(0)
-        await self._inspection.stream(reader, writer)
+        if self._inspection.stream is not None:
+            await self._inspection.stream(reader, writer)
 
     async def _handle(self, line: bytes) -> Json:
         message = protocol.load(line)
@@ -300,6 +358,15 @@ class _Connection:
     async def _drain(self, _message: Json) -> Json:
         self._host.drain()
         return {}
+
+    async def _hand_over(self, _message: Json) -> Json:
+        if self._successions is None:
+            raise ProtocolError("handover: not offered here")
+        try:
+            self._successor = await self._successions.hand_over()
+        except (HandoverError, Draining) as exc:
+            raise ProtocolError(str(exc)) from None
+        return {"pid": self._successor}
 
 
 def _refusal(text: str) -> bytes:

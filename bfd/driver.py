@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from bfd.actions import Ended, StateChanged, Transmit
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 Watcher = Callable[[Session], None]
 
 _KEYS_EVERY_S = 1.0
+_SETTLE_S = 0.05
 _SLICE = 4
 """Sessions configured before the loop gets its turn: about a tenth of a millisecond."""
 
@@ -183,6 +184,20 @@ class Driver(Generic[R]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._armed_us = NEVER_US
+
+    @contextlib.asynccontextmanager
+    async def settled(self) -> AsyncIterator[None]:
+        """While no set is being committed, and no session lingers that has left the set.
+
+        Raises Draining.
+        """
+        async with self._commit_lock:
+            while self.engine.lingers:
+                self._refuse_when_draining()
+                await asyncio.sleep(_SETTLE_S)
+            self._refuse_when_draining()
+            yield
 
     async def commit(self, wanted: Collection[SessionConfig], generation: int) -> tuple[int, int]:
         """Make `wanted` the set in force; how many sessions were put, and removed.
@@ -202,6 +217,7 @@ class Driver(Generic[R]):
             return
         for effect in self.engine.invite(tuple(invitations), self._clock()):
             self._perform(effect)
+        self._on_news()
         self._arm()
 
     async def follow_key_files(self) -> None:

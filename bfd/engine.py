@@ -106,6 +106,11 @@ class Engine:
         """Whether no session is left, not even a lingering one."""
         return not self._by_key
 
+    @property
+    def lingers(self) -> bool:
+        """Whether a session that left the set still tells its peer."""
+        return bool(self._lingering)
+
     def changes(self, wanted: Iterable[SessionConfig]) -> Change:
         """How to get to a set of sessions. What is in force already is not mentioned."""
         by_key = {config.key: config for config in wanted}

@@ -1,4 +1,4 @@
-"""What a successor of the engine must know, as text: on disk after a crash, in a pipe otherwise.
+"""What a successor of the engine must know, as text: on disk after a crash, else by `bfd.handover`.
 
 A head, one line per session, and a last line with a digest of all before it. Whoever reads it
 trusts nothing: what was cut off, was written by another version, on another boot, in another
@@ -25,6 +25,7 @@ from bfd.engine import Remembered
 from bfd.memory import Memory
 from bfd.override import Override
 from bfd.snapshot import config_from_json, config_to_json, key_from_json
+from bfd.unsolicited import Invitation
 
 FORMAT = "vegd BFD journal"
 VERSION = 1
@@ -91,6 +92,7 @@ class Head:
     marks: int
     """The name of the marks (`bfd.marks`) that go with it."""
     overrides: Mapping[SessionKey, Override]
+    invitations: tuple[Invitation, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -99,6 +101,7 @@ class Head:
             "agent_left_us": self.agent_left_us,
             "marks": self.marks,
             "overrides": [[k._asdict(), o.to_json()] for k, o in self.overrides.items()],
+            "invitations": [each.to_json() for each in self.invitations],
         }
 
     @classmethod
@@ -109,6 +112,7 @@ class Head:
             document["agent_left_us"],
             document["marks"],
             {key_from_json(k): Override.from_json(o) for k, o in document["overrides"]},
+            tuple(map(Invitation.from_json, document["invitations"])),
         )
 
 

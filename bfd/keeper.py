@@ -3,7 +3,9 @@
 The loop makes the lines of the sessions that have changed, a few at a time; a thread puts the whole
 together, writes it beside the old one and renames it. What changes while the thread is busy goes
 into the next writing, so that a burst becomes one. A disk that does not answer holds up nobody but
-the thread.
+the thread. A journal that cannot be replaced must not be believed later: it is removed, and if that
+is not possible either, or the disk is silent, the marks that go with it are given another name, so
+that a successor takes every peer for silent since the journal was written.
 """
 
 import asyncio
@@ -27,6 +29,8 @@ _SLICE = 4
 _REST = 2
 """Times the duration of a writing, before the next: much that changes is written less often."""
 _LAST_S = 1.0
+_SILENT_S = 1.0
+"""A disk that takes longer for a journal is not waited for."""
 
 
 class Keeper:
@@ -46,7 +50,7 @@ class Keeper:
         self._port_of = port_of
         self._lines: dict[SessionKey, bytes] = {}
         self._busy = False
-        self._writer = _Writer(path)
+        self._writer = _Writer(path, engine.marks.rename)
 
     def wake(self) -> None:
         """Something has changed: `Engine.news`, what `head` returns, or that the engine drains.
@@ -68,6 +72,10 @@ class Keeper:
     def close(self) -> None:
         """Remove the journal: the engine ends in order, and nothing is to be resumed."""
         self._writer.end()
+
+    def leave(self) -> None:
+        """Write no more, and leave the journal where it is, for the successor to replace."""
+        self._writer.leave()
 
     def _make_lines(self) -> None:
         news = self._engine.news
@@ -94,40 +102,56 @@ _Contents = tuple[bytes, tuple[bytes, ...]] | None
 class _Writer:
     """A thread that writes the newest contents it was given; None removes the file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disown: Callable[[], None]) -> None:
         self._path = path
+        self._disown = disown
         self._fresh = path.with_name(f"{path.name}.new")
         self._condition = threading.Condition()
         self._next: list[_Contents] = []
         self._ending = False
         self._failed = False
+        self._since: float | None = None
+        """When the writing began that is not done."""
         self._thread = threading.Thread(target=self._run, name="journal writer", daemon=True)
         self._thread.start()
 
     def put(self, contents: _Contents) -> None:
         with self._condition:
+            if self._ending:
+                return
             self._next = [contents]
             self._condition.notify()
+            if self._since is not None and time.monotonic() - self._since > _SILENT_S:
+                self._disown()
 
     def end(self) -> None:
+        self._end([None])
+        self._thread.join(_LAST_S)
+
+    def leave(self) -> None:
+        self._end([])
+
+    def _end(self, last: list[_Contents]) -> None:
         with self._condition:
-            self._next = [None]
+            self._next = last
             self._ending = True
             self._condition.notify()
-        self._thread.join(_LAST_S)
 
     def _run(self) -> None:
         while True:
             with self._condition:
                 while not self._next:
+                    if self._ending:
+                        return
                     self._condition.wait()
                 contents = self._next.pop()
                 ending = self._ending
-            began = time.monotonic()
+            began = self._since = time.monotonic()
             try:
                 self._write(contents)
                 self._failed = False
             except OSError as exc:
+                self._give_up()
                 if not self._failed:
                     log.error(
                         "the journal %s cannot be written (%s): a restarted engine will not know "
@@ -136,11 +160,19 @@ class _Writer:
                         exc.strerror,
                     )
                 self._failed = True
+            self._since = None
             if ending:
                 return
             with self._condition:
                 rest_s = _REST * (time.monotonic() - began)
                 self._condition.wait_for(lambda: self._ending, rest_s)
+
+    def _give_up(self) -> None:
+        try:
+            self._fresh.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            self._disown()
 
     def _write(self, contents: _Contents) -> None:
         if contents is None:

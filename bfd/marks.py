@@ -39,6 +39,18 @@ class Marks:
         """What tells these marks from others that outlive their engine; 0 if they do not."""
         return self.values[NAME]
 
+    def rename(self) -> None:
+        """Belong to no journal that was written so far, because there is news in none of them."""
+
+    def keep_aside(self) -> None:
+        """A successor begins to keep marks of its own; see `bfd.shared_marks`."""
+
+    def take_back(self) -> None:
+        """It does not."""
+
+    def let_go(self) -> None:
+        """It does."""
+
     def take(self, discr: int) -> int:
         """An index into `values` for a session."""
         if self._free:

@@ -38,6 +38,7 @@ class Memory:
     required_in_use_us: int
     poll: Poll
     heard_us: int | None
+    patience_us: int
     created_us: int
     sent_us: int
     admin_down_until_us: int

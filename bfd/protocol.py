@@ -20,6 +20,7 @@ clear     peer (optional)                      sessions: of so many, counters st
 watch                                          then, without end, lines {"session": ...}
 events    after (optional: a number)           seq, pid; then, without end, see below
 drain                                          AdminDown has been sent; the engine will exit
+handover                                       pid: of the process that goes on from here
 ========= ==================================== =======================================
 
 Events without `after` begin with a line ``{"session": ...}`` for each session. Then come lines

@@ -72,7 +72,7 @@ class Session(Variables):
             return NOTHING
         # From here on the packet is believed.
         self._learn(packet, at_us)
-        self._patience_us = self._end_poll() if packet.final else 0
+        self.patience_us = self._end_poll() if packet.final else 0
         if self.state is State.ADMIN_DOWN:
             self.discards[Discard.ADMIN_DOWN] += 1
             return self._settle(now_us)
@@ -219,8 +219,8 @@ class Session(Variables):
         return f"; held down for {hold_s:g} s"
 
     def _expire_detection(self, now_us: int, what: str = "nothing heard for ") -> Actions:
-        silence_ms = max(self.detection_time_us, self._patience_us) / 1000
-        self._patience_us = 0
+        silence_ms = max(self.detection_time_us, self.patience_us) / 1000
+        self.patience_us = 0
         changed = self._step(Event.EXPIRED, now_us, f"{what}{silence_ms:g} ms")
         if changed:
             self.back_off.slow_down()
@@ -373,7 +373,7 @@ class Session(Variables):
             self._transmit_due_us = self._pace.leaves_us(self._planned_us, self._sent_us)
         self._detection_due_us = NEVER_US
         if self.heard_us is not None and self.remote_discr != 0:
-            self._detection_due_us = self.heard_us + max(self.detection_time_us, self._patience_us)
+            self._detection_due_us = self.heard_us + max(self.detection_time_us, self.patience_us)
         if self.config.unsolicited and self.state is not State.ADMIN_DOWN:
             down = self.state is State.DOWN
             self.retire_us = min(self.retire_us, now_us + _FORGET_US) if down else NEVER_US

@@ -41,12 +41,36 @@ class SharedMarks(Marks):
         self._reach(HEAD)
         self.values = memoryview(mmap.mmap(self._file, _BYTES)).cast("q")
         self.values[0] = KIND
+        self.rename()
+
+    def rename(self) -> None:
+        """Belong to no journal that was written so far."""
         self.values[NAME] = secrets.randbits(62) | 1
 
     def close(self) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+    def keep_aside(self) -> None:
+        """Give the file a second name, because a successor will take the first."""
+        with contextlib.suppress(OSError):
+            self._aside.unlink(missing_ok=True)
+            self._aside.hardlink_to(self._path)
+
+    def take_back(self) -> None:
+        """There is no successor after all: have the first name again."""
+        with contextlib.suppress(OSError):
+            self._aside.replace(self._path)
+
+    def let_go(self) -> None:
+        """The successor has marks of its own."""
+        with contextlib.suppress(OSError):
+            self._aside.unlink()
+
+    @property
+    def _aside(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.aside")
 
     def _reach(self, index: int) -> None:
         # Memory is asked for here, where a refusal is an error: a store into a page that cannot

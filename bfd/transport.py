@@ -101,6 +101,21 @@ class Receiver:
         self.overflows = 0
         """Packets that found no room in the buffer, as of the last packet that was read."""
 
+    def to_json(self) -> list[int]:
+        """What is known of the socket, for `from_json` in another process of this boot."""
+        return [
+            *(self.multihop, self.patient, self.emptied_us, self.heard_until_us, self.overflows)
+        ]
+
+    @classmethod
+    def from_json(cls, document: list[int], sock: socket.socket, now_us: int) -> "Receiver":
+        """A socket that another process has had. Raises ValueError."""
+        multihop, patient, emptied_us, heard_until_us, overflows = document
+        receiver = cls(sock, now_us, multihop=bool(multihop), patient=bool(patient))
+        receiver.emptied_us, receiver.heard_until_us = emptied_us, heard_until_us
+        receiver.overflows = overflows
+        return receiver
+
     @property
     def label(self) -> str:
         """The name used in counters: ``ipv4``, ``ipv6_multihop``."""
@@ -155,6 +170,18 @@ class UdpTransport:
         opened = self._open_receivers(multihop=True)
         self.receivers += opened
         return opened
+
+    def adopt(self, receivers: tuple[Receiver, ...]) -> None:
+        """Go on with the receiving sockets of an engine that hands over, by our own steering."""
+        self.receivers = receivers
+        for receiver in receivers:
+            if receiver.patient:
+                steering.steer(receiver.sock)
+
+    def close_senders(self) -> None:
+        """Close what is sent from; each is opened again, with its port, by the next packet."""
+        for discr in tuple(self._senders):
+            self._close_sender(discr)
 
     def close_multihop(self) -> None:
         """Close them again."""

@@ -28,6 +28,7 @@ REMEMBERED = (
     *("remote_desired_min_tx_us", "remote_detect_mult", "remote_demand", "remote_sees_us"),
     *(
         "heard_us",
+        "patience_us",
         "created_us",
         "admin_down_until_us",
         "rx_packets",
@@ -49,7 +50,6 @@ class Variables:
         "_draw",
         "_kept",
         "_pace",
-        "_patience_us",
         "_periodic",
         "_planned_us",
         "_sent_us",
@@ -72,6 +72,7 @@ class Variables:
         "losses",
         "mark",
         "negotiation",
+        "patience_us",
         "queued_us",
         "remote_demand",
         "remote_desired_min_tx_us",
@@ -142,7 +143,8 @@ class Variables:
         self.tx_interval_us = 0
         self._pace = timing.Pace(0, config.detect_mult)
         self.detection_time_us = 0
-        self._patience_us = 0
+        self.patience_us = 0
+        """How long the present silence may last, where that is more than the detection time."""
         self.authentication: Authentication | None = None
         self._follow_authentication()
         # The first packet of all is a periodic one, sent when it is due; until then it is no news.

@@ -16,6 +16,7 @@ import logging
 import signal
 import socket
 
+from bfd.notify import notify, reloading
 from bfd.snapshot import EngineSnapshot
 from dataplane.errors import DataplaneError
 from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
@@ -30,7 +31,6 @@ from vegd.errors import VegdError
 from vegd.gate import Gate, Gates
 from vegd.http import Pages, serve_control, serve_tcp
 from vegd.metrics import Reading
-from vegd.notify import notify, reloading
 from vegd.paths import Paths
 from vegd.sessions import Sessions
 from vegd.settings import Settings

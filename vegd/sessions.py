@@ -6,6 +6,7 @@ sessions untouched, so giving it twice costs nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,6 +20,9 @@ from vegd.backoff import Backoff
 from vegd.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_DRAIN_S = 3.0
+_AGAIN_S = 0.05
 
 
 class _Set(NamedTuple):
@@ -83,15 +87,22 @@ class Sessions:
         return self.snapshot
 
     async def drain(self) -> bool:
-        """Have AdminDown sent on every session; False if the engine cannot be asked."""
-        if self._client is None:
-            return False
+        """Have AdminDown sent on every session; False if the engine cannot be asked.
+
+        One that is away only for a moment, because it is handed over or started again, is waited
+        for.
+        """
         try:
-            await self._client.drain()
-        except (OSError, ControlError) as exc:
-            log.error("the BFD engine cannot be drained: %s", exc)
+            async with asyncio.timeout(_DRAIN_S):
+                while True:
+                    with contextlib.suppress(OSError):
+                        async with Client(self._settings.engine_socket) as client:
+                            await client.drain()
+                            return True
+                    await asyncio.sleep(_AGAIN_S)
+        except (TimeoutError, ControlError) as exc:
+            log.error("the BFD engine cannot be drained: %s", str(exc) or "it does not answer")
             return False
-        return True
 
     async def run(self) -> None:
         """Stay connected, for ever."""

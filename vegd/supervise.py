@@ -2,12 +2,14 @@
 
 The child has a session of its own, so that Ctrl-C reaches the agent alone, which drains. It does
 not die with the agent: a killed agent leaves the sessions Up, and its successor finds the engine by
-its control socket.
+its control socket. So does an agent whose engine has handed over to another process: from then on
+a connection tells when the engine ends.
 """
 
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 
 from bfd.client import Client, ControlError
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _START_S = 10.0
 _STEADY_S = 60.0
+_BREATH_S = 0.1
 
 
 class EngineError(VegdError):
@@ -31,6 +34,8 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._child: asyncio.subprocess.Process | None = None
+        self._adopted = 0
+        """Process of an engine that somebody else has started."""
         self.restarts = 0
 
     async def start(self) -> None:
@@ -67,12 +72,18 @@ class Supervisor:
         while True:
             started = loop.time()
             await self._ended()
+            if await self._answers():
+                log.info("the BFD engine has handed over to another process")
+                self._reap()
+                await asyncio.sleep(_BREATH_S)
+                continue
             if loop.time() - started > _STEADY_S:
                 backoff.reset()
                 pause_s = 0.0
             self.restarts += 1
             when = f"in {pause_s:.1f} s" if pause_s else "now"
             log.error("the BFD engine has ended; starting it again %s", when)
+            self._reap()
             await asyncio.sleep(pause_s)
             pause_s = backoff.wait_s()
             try:
@@ -81,24 +92,31 @@ class Supervisor:
                 log.error("%s", exc)
 
     async def stop(self, within_s: float) -> None:
-        """Wait for an engine that was told to drain; one that does not end is killed."""
-        if self._child is None:
-            return
+        """Wait for an engine that was told to drain; a child that does not end is killed."""
         try:
             async with asyncio.timeout(within_s):
-                await self._child.wait()
+                await self._ended()
         except TimeoutError:
-            log.error("the BFD engine did not end within %.0f s and is killed", within_s)
-            self._child.kill()
-            await self._child.wait()
+            log.error("the BFD engine did not end within %.0f s", within_s)
+            if self._child is not None and self._child.returncode is None:
+                self._child.kill()
+                await self._child.wait()
 
     async def _ended(self) -> None:
-        if self._child is not None:
+        if self._child is not None and self._child.returncode is None:
             await self._child.wait()
             return
-        # An engine that was adopted is nobody's child here; it can only be asked.
-        while await self._answers():  # noqa: ASYNC110
-            await asyncio.sleep(self._settings.engine_poll_s)
+        with contextlib.suppress(OSError, ControlError):
+            async with Client(self._settings.engine_socket) as engine:
+                self._adopted = engine.pid
+                await engine.closed()
+
+    def _reap(self) -> None:
+        """Where we are process 1 of a container, an engine that was adopted is our child, too."""
+        if self._adopted:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._adopted, os.WNOHANG)
+            self._adopted = 0
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -112,6 +130,8 @@ class Supervisor:
             "--log-format",
             self._settings.log_format,
             stdin=asyncio.subprocess.DEVNULL,
+            # What systemd is told is said by the agent.
+            env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
             start_new_session=True,
         )
 

@@ -1,10 +1,12 @@
 """What survives a restart of the engine, and what is not believed (checklist N1, N2, C5)."""
 
 import asyncio
+import contextlib
 import json
 import os
 import random
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from bfd.override import Override
 from bfd.recovery import NAME, recover
 from bfd.session import Session
 from bfd.shared_marks import SharedMarks, file_of, read
+from bfd.unsolicited import Invitation
 from bfd.variables import Variables
 from tests.support.bfd import FAST, KEY, Link
 
@@ -33,7 +36,13 @@ HERE = Identity("boot", "netns", "key")
 
 
 def text_of(engine: Engine, left_us: int | None = None, identity: Identity = HERE) -> bytes:
-    head = Head(engine.generation, left_us, engine.marks.name, engine.overrides)
+    head = Head(
+        engine.generation,
+        left_us,
+        engine.marks.name,
+        engine.overrides,
+        engine.guests.invitations,
+    )
     found = [engine.remembered(session.key) for session in engine.sessions()]
     lines = [journal.session_line(each, 50_000) for each in found if each is not None]
     return journal.compose(journal.head_line(identity, head), lines)
@@ -203,7 +212,7 @@ def test_N2_nothing_of_what_is_remembered_is_lost_on_the_way(seed: int) -> None:
 
 def test_N2_every_variable_of_a_session_is_remembered_or_follows_from_those() -> None:
     follows = {
-        *("_body", "_body_sent", "_detection_due_us", "_draw", "_kept", "_pace", "_patience_us"),
+        *("_body", "_body_sent", "_detection_due_us", "_draw", "_kept", "_pace"),
         *(
             "_periodic",
             "_planned_us",
@@ -235,8 +244,9 @@ def engine() -> Engine:
 
 def test_a_journal_is_read_as_it_was_written(engine: Engine) -> None:
     engine.override(KEY, Override(min_ttl=254), SECOND)
+    engine.invite((Invitation("eth0", ("192.0.2.0/24",), 3, 300_000, 300_000, 3),), SECOND)
     read_back = journal.parse(text_of(engine, 5), HERE)
-    assert read_back.head == Head(7, 5, 0, {KEY: Override(min_ttl=254)})
+    assert read_back.head == Head(7, 5, 0, {KEY: Override(min_ttl=254)}, engine.guests.invitations)
     assert [each for each, _ in read_back.sessions] == [
         engine.remembered(session.key) for session in engine.sessions()
     ]
@@ -414,6 +424,97 @@ async def test_a_disk_that_refuses_is_told_once_and_tried_again(
     keeper.wake()
     await written(directory / NAME, lambda j: j is not None)
     keeper.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two pages."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "small", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def remount(directory: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", directory], check=True)
+
+
+async def keep(engine: Engine, path: Path) -> Keeper:
+    """A keeper that has written its journal once."""
+    keeper = Keeper(
+        path, HERE, engine, lambda: Head(1, None, engine.marks.name, {}), lambda _: 50_000
+    )
+    keeper.wake()
+    await written(path, lambda j: j is not None and len(j.sessions) == 2)
+    return keeper
+
+
+async def eventually_told(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    async with asyncio.timeout(10):
+        while text not in caplog.text:
+            await asyncio.sleep(0.002)
+
+
+async def test_a_full_disk_keeps_no_journal_of_before(
+    engine: Engine, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = small_disk / NAME
+    keeper = await keep(engine, path)
+    for n in range(100):
+        engine.put(SessionConfig(SessionKey(f"10.0.0.{n + 1}", "10.9.9.9")), SECOND)
+    keeper.wake()
+    await eventually_told(caplog, "No space left on device")
+    assert journal.load(path, HERE) is None
+    for n in range(100):
+        engine.remove(SessionKey(f"10.0.0.{n + 1}", "10.9.9.9"), SECOND, "test")
+    keeper.wake()
+    await written(path, lambda j: j is not None and len(j.sessions) == 2)
+    keeper.close()
+
+
+async def test_marks_do_not_go_with_a_journal_that_a_read_only_disk_keeps(
+    engine: Engine, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.closing(SharedMarks(small_disk)) as engine.marks:
+        path = small_disk / NAME
+        keeper = await keep(engine, path)
+        before = engine.marks.name
+        assert read(small_disk, before) is not None
+        remount(small_disk, "ro")
+        keeper.wake()
+        await eventually_told(caplog, "Read-only file system")
+        found = journal.load(path, HERE)
+        assert found is not None
+        assert found.head.marks == before
+        assert read(small_disk, before) is None
+        remount(small_disk, "rw")
+        # The next journal goes with them again.
+        keeper.wake()
+        await written(path, lambda j: j is not None and j.head.marks == engine.marks.name)
+        keeper.close()
+
+
+async def test_marks_do_not_go_with_a_journal_that_a_silent_disk_keeps(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bfd.keeper._SILENT_S", 0.1)
+    with contextlib.closing(SharedMarks(tmp_path)) as engine.marks:
+        path = tmp_path / NAME
+        keeper = await keep(engine, path)
+        before = engine.marks.name
+        # Opening a pipe that nobody reads takes as long as a disk that does not answer.
+        silent = path.with_name(f"{NAME}.new")
+        os.mkfifo(silent)
+        async with asyncio.timeout(10):
+            while engine.marks.name == before:
+                keeper.wake()
+                await asyncio.sleep(0.02)
+        assert read(tmp_path, before) is None
+        os.close(os.open(silent, os.O_RDONLY | os.O_NONBLOCK))
+        keeper.close()
 
 
 def test_marks_outlive_the_process_under_their_name_only(engine: Engine, tmp_path: Path) -> None:

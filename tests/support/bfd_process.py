@@ -67,6 +67,7 @@ class EngineProcess:
             enter(ns, *command), stderr=subprocess.PIPE, text=True, bufsize=1
         )
         self.stderr = ""
+        self._successor: int | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -85,8 +86,24 @@ class EngineProcess:
         self._reader.join(5)
         return status
 
+    async def hand_over(self) -> tuple[int, str]:
+        """Exit status and output of ``vegd bfd handover``; the successor is killed in the end."""
+        asked = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bfd", "handover", "--runtime-dir", str(self.directory)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await asked.communicate()
+        if asked.returncode == 0:
+            self._successor = int(output.split()[-1])
+        assert asked.returncode is not None
+        return asked.returncode, output.decode()
+
     def close(self) -> None:
-        """Kill it if it still runs."""
+        """Kill it, or who has taken over, if it still runs."""
+        if self._successor is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._successor, signal.SIGKILL)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
@@ -130,7 +147,7 @@ async def eventually(
         snapshot = await client.snapshot()
         if condition(snapshot):
             return snapshot
-        assert time.monotonic() < deadline, f"not within {within_s} s: {snapshot.sessions}"
+        assert time.monotonic() < deadline, f"not within {within_s} s: {snapshot.sessions}"[:4000]
         await asyncio.sleep(0.01)
 
 
