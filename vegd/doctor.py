@@ -44,14 +44,18 @@ class Finding:
         return f"{self.level}: {self.about}: {self.text}{remedy}"
 
 
-def capabilities(effective: int) -> Iterator[Finding]:
-    """Of the calling process, by the bits of capabilities(7)."""
+def capabilities(effective: int, engine: int | None) -> Iterator[Finding]:
+    """Of the BFD engine, by its process and the bits of capabilities(7).
+
+    Without an engine (None) those of the calling process stand for what one started here would get.
+    """
     for bit, (name, effect) in _ENGINE_CAPABILITIES.items():
         if not effective >> bit & 1:
+            who = f"BFD engine (process {engine})" if engine else "BFD engine that is started here"
             yield Finding(
                 WARNING,
                 "capabilities",
-                f"{name} is missing here; where the BFD engine lacks it, {effect}",
+                f"the {who} has no {name}: {effect}",
                 f"give the container or unit of the engine {name}",
             )
 

@@ -15,6 +15,7 @@ DASHBOARD = ROOT / "docs/monitoring/vegd.dashboard.json"
 
 PEER = 'instance="gw1",peer="10.0.0.1"'
 GW = 'instance="gw1"'
+PATH = 'instance="gw1",family="ipv4"'
 GROWS = "0+100x180"
 """A counter from 0, by 100 a minute, for three hours."""
 
@@ -25,6 +26,15 @@ FIRES: dict[str, dict[str, str]] = {
     "VegdConfigurationRefused": {f"vegd_config_faults{{{GW}}}": "2x180"},
     "VegdNotConverged": {f"vegd_dataplane_converged{{{GW}}}": "0x180"},
     "VegdDrift": {f'vegd_dataplane_drift_repairs_total{{{GW},object="rule"}}': "0+1x180"},
+    "VegdPathWithdrawn": {
+        f"vegd_path_withdrawn{{{PATH}}}": "1x180",
+        f"vegd_path_up{{{PATH}}}": "0x180",
+    },
+    "VegdPathUnusable": {
+        f"vegd_path_withdrawn{{{PATH}}}": "0x180",
+        f"vegd_path_up{{{PATH}}}": "0x180",
+    },
+    "VegdProbeFails": {f'vegd_probe_up{{{PATH},target="192.0.2.1"}}': "0x180"},
     "VegdBfdEngineDown": {f"vegd_bfd_engine_up{{{GW}}}": "0x180"},
     "VegdBfdEngineRestarts": {f"vegd_bfd_engine_restarts_total{{{GW}}}": "0+1x180"},
     "VegdBfdSessionDown": {
@@ -54,6 +64,9 @@ WELL = {
     f"vegd_config_faults{{{GW}}}": "0x180",
     f"vegd_dataplane_converged{{{GW}}}": "1x180",
     f'vegd_dataplane_drift_repairs_total{{{GW},object="rule"}}': "7x180",
+    f"vegd_path_withdrawn{{{PATH}}}": "0x180",
+    f"vegd_path_up{{{PATH}}}": "1x180",
+    f'vegd_probe_up{{{PATH},target="192.0.2.1"}}': "1x180",
     f"vegd_bfd_engine_up{{{GW}}}": "1x180",
     f"vegd_bfd_engine_restarts_total{{{GW}}}": "1x180",
     f"vegd_bfd_session_state{{{PEER}}}": "3x180",

@@ -307,4 +307,9 @@ def test_a_plan_shows_what_would_change_and_changes_nothing(site: Site) -> None:
     assert "+ rule 1001 iif eth0 (IPv4) lookup 1001" in done.stdout
     assert site.footprint() == before
     as_json = site.vegd("plan", "--config", str(site.config), "--json")
-    assert "+ nft table inet vegd" in json.loads(as_json.stdout)["lines"]
+    operations = json.loads(as_json.stdout)["operations"]
+    # The same in the same order, for programs.
+    assert [line for each in operations for line in each["lines"]] == done.stdout.splitlines()
+    assert operations[0]["action"] == "add"
+    assert operations[0]["kind"] == "nft"
+    assert "+ nft table inet vegd" in operations[0]["lines"]

@@ -1,5 +1,6 @@
 """`vegd doctor` on machines that lack one thing each."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from bfd.client import Client
+from tests.support.bfd_process import engine_in
 from tests.support.daemon import Site, build
 from tests.support.dataplane import inside_thread
-from tests.support.netns import ip, run
+from tests.support.netns import inside, ip, run
 from vegd.cli.app import app
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(90)]
@@ -70,6 +73,22 @@ def test_each_problem_is_found_with_a_remedy(site: Site) -> None:
         "problem: the gateway 192.168.0.1 does not answer on eth0"
     )
     assert _doctor(site)[0] == 1
+
+
+async def test_the_engine_that_runs_is_looked_at_not_the_command(
+    site: Site, tmp_path: Path
+) -> None:
+    def enter(ns: str, *command: str) -> list[str]:
+        return inside(ns, "setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice", *command)
+
+    directory = tmp_path / "engine"
+    async with engine_in(site.gateway, directory, enter=enter) as engine:
+        _, said = await asyncio.to_thread(_doctor, site, "--runtime-dir", str(directory))
+        async with Client(engine.path) as client:
+            pid = client.pid
+    assert f"the BFD engine (process {pid}) has no CAP_SYS_NICE" in said
+    assert "CAP_IPC_LOCK" not in said
+    assert "CAP_SYS_NICE" not in _doctor(site, "--runtime-dir", str(tmp_path / "none"))[1]
 
 
 def test_what_is_waited_for_is_a_problem(site: Site) -> None:

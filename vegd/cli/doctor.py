@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vegd.cli.options import CONFIG, AsJson, Config
+from vegd.cli.options import CONFIG, RUNTIME_DIR, AsJson, Config, RuntimeDir
 
 if TYPE_CHECKING:
     from dataplane.kernel import Kernel
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 _ANSWER_S = 3.0
 _LOOK_S = 0.1
 _DISCARD_PORT = 9
-_PROC_SYS = Path("/proc/sys")
+_PROC = Path("/proc")
+_PROC_SYS = _PROC / "sys"
 _NFT_REMEDY = (
     "load the modules nf_tables, nft_chain_nat, nft_masq, nft_ct, nft_fib_inet and nft_hash, or "
     "use a kernel that has them (5.4 or newer)"
 )
 
 
-def doctor(config: Config = CONFIG, as_json: AsJson = False) -> None:
+def doctor(
+    config: Config = CONFIG, as_json: AsJson = False, runtime_dir: RuntimeDir = RUNTIME_DIR
+) -> None:
     """Look at this machine for everything that the gateway needs; each finding has a remedy.
 
     Nothing is changed; the gateways are asked for their MAC addresses by a datagram to port 9.
@@ -40,7 +43,7 @@ def doctor(config: Config = CONFIG, as_json: AsJson = False) -> None:
     from vegd.doctor import PROBLEM  # noqa: PLC0415 - --help stays quick
     from vegd.spec import load  # noqa: PLC0415
 
-    found = asyncio.run(_examine(load(config)))
+    found = asyncio.run(_examine(load(config), runtime_dir / "bfd.sock"))
     if as_json:
         typer.echo(json.dumps([each.to_json() for each in found], indent=2))
     else:
@@ -48,12 +51,13 @@ def doctor(config: Config = CONFIG, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if any(each.level == PROBLEM for each in found) else 0)
 
 
-async def _examine(spec: "GatewaySpec") -> "list[Finding]":
+async def _examine(spec: "GatewaySpec", engine_socket: Path) -> "list[Finding]":
     from dataplane.errors import DataplaneError  # noqa: PLC0415 - --help stays quick
     from dataplane.linux import LinuxKernel  # noqa: PLC0415
     from vegd import doctor as judge  # noqa: PLC0415
 
-    found = [*judge.capabilities(_capabilities())]
+    engine = await _engine(engine_socket)
+    found = [*judge.capabilities(_capabilities(engine or "self"), engine)]
     try:
         kernel = await LinuxKernel.open()
     except DataplaneError as exc:
@@ -166,6 +170,18 @@ async def _neighbour_state(side: "Side", gateway: "IPAddress") -> str | None:
         await asyncio.sleep(_LOOK_S)
 
 
-def _capabilities() -> int:
-    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
-        return next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+async def _engine(path: Path) -> int | None:
+    """The process of the engine that runs, if it can be seen from here."""
+    from bfd.client import Client, ControlError  # noqa: PLC0415 - --help stays quick
+
+    try:
+        async with asyncio.timeout(_ANSWER_S), Client(path) as engine:
+            is_here = (_PROC / str(engine.pid)).is_dir()
+            return engine.pid if is_here else None
+    except (OSError, ControlError):
+        return None
+
+
+def _capabilities(process: int | str) -> int:
+    lines = (_PROC / str(process) / "status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -23,12 +24,12 @@ def plan(config: Config = CONFIG, as_json: AsJson = False) -> None:
     else:
         lines: list[str] = [f"waiting: {reason}" for reason in document["waiting"]]
         lines += [f"note: {note}" for note in document["notes"]]
-        lines += document["lines"]
+        lines += [line for each in document["operations"] for line in each["lines"]]
         typer.echo("\n".join(lines) or "nothing to change")
-    raise typer.Exit(1 if document["lines"] or document["waiting"] else 0)
+    raise typer.Exit(1 if document["operations"] or document["waiting"] else 0)
 
 
-async def _plan(config: Path) -> dict[str, list[str]]:
+async def _plan(config: Path) -> dict[str, list[Any]]:
     from dataplane.diff import diff  # noqa: PLC0415 - --help stays quick
     from dataplane.render import render  # noqa: PLC0415
     from vegd.compile import Waiting, compile  # noqa: A004, PLC0415
@@ -39,7 +40,7 @@ async def _plan(config: Path) -> dict[str, list[str]]:
     async with open_kernel() as kernel:
         compiled = compile(spec, NodeFacts(await kernel.interfaces(), await kernel.tracking()))
         if isinstance(compiled, Waiting):
-            return {"waiting": list(compiled.reasons), "notes": [], "lines": []}
+            return {"waiting": list(compiled.reasons), "notes": [], "operations": []}
         desired = render(compiled.dataplane)
-        lines = diff(await kernel.observe(desired), desired).lines()
-        return {"waiting": [], "notes": list(compiled.notes), "lines": list(lines)}
+        plan = diff(await kernel.observe(desired), desired)
+        return {"waiting": [], "notes": list(compiled.notes), "operations": plan.to_json()}
