@@ -18,10 +18,12 @@ import socket
 
 from bfd.notify import notify, reloading
 from bfd.snapshot import EngineSnapshot
+from dataplane import statistics
 from dataplane.errors import DataplaneError
 from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
 from dataplane.linux import LinuxKernel
 from dataplane.model import GatewayIntent
+from dataplane.statistics import InterfaceStatistics
 from vegd import gate, lock
 from vegd.announcer import Announcer, presence
 from vegd.census import CensusTaker
@@ -144,11 +146,18 @@ class Agent:
             paths=paths,
             census=await self.census.newest(),
             intent=self._intent(),
+            interfaces=self._interfaces(),
         )
 
     def _intent(self) -> GatewayIntent | None:
         intent = self.reconciler.convergence.intent
         return None if intent is None else intent.dataplane
+
+    def _interfaces(self) -> tuple[InterfaceStatistics, ...]:
+        intent = self._intent()
+        if intent is None:
+            return ()
+        return statistics.read([intent.internal.interface, intent.external.interface])
 
     async def _kernel_figures(
         self,

@@ -19,9 +19,11 @@ from prometheus_client.registry import Collector
 from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot
 from dataplane.kernel import ConntrackUsage, PolicyCounter
 from dataplane.model import GatewayIntent
+from dataplane.statistics import InterfaceStatistics
 from vegd import __version__
 from vegd.census import Taken
 from vegd.control import ReconcileCounters
+from vegd.metrics_interfaces import interface_metrics
 from vegd.metrics_ports import port_metrics
 from vegd.paths import Path
 from vegd.status import GatewayStatus
@@ -48,6 +50,7 @@ class Reading:
     conntrack: ConntrackUsage | None
     census: Taken | None
     intent: GatewayIntent | None
+    interfaces: tuple[InterfaceStatistics, ...]
 
 
 class _ReadingCollector(Collector):
@@ -58,6 +61,7 @@ class _ReadingCollector(Collector):
         yield from _gateway(self._reading)
         yield from _announcements(self._reading)
         yield from _snat(self._reading)
+        yield from interface_metrics(self._reading.interfaces)
         yield from _paths(self._reading.paths)
         yield from port_metrics(self._reading.census, self._reading.intent)
         if self._reading.engine is not None:

@@ -81,6 +81,7 @@ def test_the_metrics_please_promtool_and_are_complete(site: Site) -> None:
     assert 'vegd_bfd_transmit_lateness_seconds_bucket{le="+Inf"}' in text
     assert "vegd_conntrack_insert_failures_total 0.0" in text
     assert "vegd_snat_census_seconds " in text
+    assert 'vegd_interface_bytes_total{direction="transmit",interface="net1"}' in text
 
 
 def test_a_missing_interface_is_waited_for(site: Site) -> None:

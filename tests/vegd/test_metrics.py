@@ -7,6 +7,7 @@ import pytest
 from bfd.lateness import Lateness
 from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot, describe
 from bfd.vitals import Vitals
+from dataplane.statistics import InterfaceStatistics, Traffic
 from tests.support.bfd import Bench
 from vegd.control import ReconcileCounters
 from vegd.metrics import Reading, exposition
@@ -65,7 +66,10 @@ def an_engine() -> EngineSnapshot:
 
 
 def page(engine: EngineSnapshot) -> list[str]:
-    reading = Reading(STATUS, ReconcileCounters(), {4: 6}, 1, engine, 0, (), (), None, None, None)
+    traffic = InterfaceStatistics("net1", Traffic(4, 3, 2, 1), Traffic(8, 7, 6, 5))
+    reading = Reading(
+        *(STATUS, ReconcileCounters(), {4: 6}, 1, engine, 0, (), (), None, None, None, (traffic,))
+    )
     return exposition(reading).decode().splitlines()
 
 
@@ -100,3 +104,16 @@ def test_what_the_kernel_does_not_tell_is_absent_and_not_zero() -> None:
     text = "\n".join(page(replace(an_engine(), vitals=Vitals(), cpu_limit=None)))
     for name in ("throttled", "processor_wait", "cpu_limit"):
         assert name not in text
+
+
+def test_each_interface_counts_both_directions() -> None:
+    lines = page(an_engine())
+    for name, received, sent in (
+        ("bytes", 4.0, 8.0),
+        ("packets", 3.0, 7.0),
+        ("errors", 2.0, 6.0),
+        ("drops", 1.0, 5.0),
+    ):
+        metric = f'vegd_interface_{name}_total{{direction="%s",interface="net1"}} %s'
+        assert metric % ("receive", received) in lines
+        assert metric % ("transmit", sent) in lines
