@@ -24,10 +24,11 @@ class Size(NamedTuple):
     rounds: int
     traffic_s: float
     rest_s: float
+    scrape_s: float
 
 
-FULL = Size(5, 5, 20)
-QUICK = Size(2, 2, 5)
+FULL = Size(5, 5, 20, 30)
+QUICK = Size(2, 2, 5, 12)
 
 
 class Trial(NamedTuple):
@@ -50,6 +51,8 @@ def trials(size: Size) -> Iterator[Trial]:
         for n in (1, 2, 4, 8):
             yield Trial(VEGD, n, partial(measures.external_addresses, n, size.traffic_s))
         yield Trial(VEGD, 10, partial(measures.at_rest, size.rest_s))
+        for n in (0, 100_000):
+            yield Trial(VEGD, n, partial(measures.scrapes, n, size.scrape_s))
 
 
 def _stop(_number: int, _frame: object) -> None:

@@ -1,19 +1,16 @@
 """The measurements; each makes a site of its own and returns samples by measure."""
 
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from bench.dataplane.agent import agent
 from bench.dataplane.site import (
     CLIENT,
     DIRECT,
     NO_SNAT,
-    Site,
     converge,
     intent,
     many,
@@ -21,15 +18,15 @@ from bench.dataplane.site import (
     site,
     with_kernel,
 )
-from bench.dataplane.traffic import connections_per_s, gbit_per_s, tracked
-from bench.support.processes import cpu_ns, end, rss_mb
+from bench.dataplane.traffic import asked, connections_per_s, gbit_per_s, track, tracked
+from bench.support.processes import cpu_ns, rss_mb
 from dataplane.linux import LinuxKernel
 from dataplane.render import render
 from dataplane.sources import Sources
 
 Samples = dict[str, list[float]]
 _CHANGES = 20
-_REST_GATEWAYS, _REST_POLICIES, _REST_PREFIXES = 10, 4, 8
+_SCRAPE_EVERY_S = 5.0
 
 
 def sources(count: int) -> Samples:
@@ -79,51 +76,50 @@ def external_addresses(count: int, seconds: float) -> Samples:
 
 def at_rest(seconds: float) -> Samples:
     """Memory and CPU of the agent while nothing happens."""
-    # The namespaces end first, and the engine with them: it may still write into the directory.
-    with tempfile.TemporaryDirectory(prefix="vegd-bench-") as directory, site() as made:
-        return _at_rest(made, Path(directory), seconds)
+    with agent() as (_, process, _):
+        time.sleep(2)
+        begin, begin_ns = time.monotonic(), cpu_ns(process.pid)
+        time.sleep(seconds)
+        spent_ms = (cpu_ns(process.pid) - begin_ns) / 1e6
+        return {
+            "rest_cpu": [spent_ms / (time.monotonic() - begin)],
+            "rest_rss": [rss_mb(process.pid)],
+        }
 
 
-def _at_rest(made: Site, directory: Path, seconds: float) -> Samples:
-    config = directory / "gateway.yaml"
-    config.write_text(configuration())
-    command = [sys.executable, "-m", "vegd", "run", "--config", str(config)]
-    variables = {**os.environ, "VEGD_RUNTIME_DIR": str(directory / "run")}
-    with (directory / "log").open("w+") as log:
-        agent = made.gateway.popen(command, env=variables, stdout=log, stderr=log)
-        try:
-            _wait_until_forwarding(made, agent, directory / "log")
-            time.sleep(2)
-            begin, begin_ns = time.monotonic(), cpu_ns(agent.pid)
-            time.sleep(seconds)
-            spent_ms = (cpu_ns(agent.pid) - begin_ns) / 1e6
-            return {
-                "rest_cpu": [spent_ms / (time.monotonic() - begin)],
-                "rest_rss": [rss_mb(agent.pid)],
-            }
-        finally:
-            end(agent)
+def scrapes(connections: int, seconds: float) -> Samples:
+    """What reading the metrics costs while so many connections are tracked.
+
+    Prometheus asks every 5 s. In a second half another client asks for the health all the time: its
+    longest wait shows for how long the agent does nothing else.
+    """
+    with agent() as (made, process, sockets):
+        track(made, connections)
+        path = sockets / "agent.sock"
+        begin, begin_ns = time.monotonic(), cpu_ns(process.pid)
+        scrape_ms = _scrape(path, seconds / 2)
+        spent_ms = (cpu_ns(process.pid) - begin_ns) / 1e6
+        spent_s = time.monotonic() - begin
+        wait_ms = []
+        with ThreadPoolExecutor(1) as prometheus:
+            scrape = prometheus.submit(_scrape, path, seconds / 2)
+            while not scrape.done():
+                wait_ms.append(asked(path, "/livez"))
+                time.sleep(0.002)
+        scrape_ms += scrape.result()
+        return {
+            "scrape_cpu": [spent_ms / spent_s],
+            "scrape_ms": [max(scrape_ms)],
+            "scrape_pause": [max(wait_ms)],
+            "scrape_rss": [rss_mb(process.pid)],
+        }
 
 
-def configuration() -> str:
-    """A gateway file with the policies of ten gateways."""
-    lines = [
-        "internal: {interface: eth0, addresses: [192.168.0.2/24], gateways: [192.168.0.1]}",
-        "external: {interface: ext0, addresses: [172.17.0.11/16], gateways: [172.17.0.1]}",
-        "metrics: {listen: 127.0.0.1:10669}",
-        "policies:",
-    ]
-    for number in range(_REST_GATEWAYS * _REST_POLICIES):
-        blocks = ", ".join(f"10.{number}.{block}.0/24" for block in range(_REST_PREFIXES))
-        snat = "false" if number % _REST_POLICIES == 0 else "true"
-        lines.append(f"  - {{name: policy{number}, snat: {snat}, ipBlocks: [{blocks}]}}")
-    return "\n".join(lines) + "\n"
-
-
-def _wait_until_forwarding(made: Site, agent: "subprocess.Popen[str]", log: Path) -> None:
-    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-    deadline = time.monotonic() + 20
-    while made.gateway.call(forwarding.read_text).strip() != "1":
-        if agent.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the agent does not forward: {log.read_text()[-500:]}")
-        time.sleep(0.05)
+def _scrape(path: Path, seconds: float) -> list[float]:
+    """Milliseconds of each scrape, one every 5 s."""
+    took_ms = []
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        took_ms.append(asked(path, "/metrics"))
+        time.sleep(_SCRAPE_EVERY_S)
+    return took_ms

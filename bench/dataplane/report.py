@@ -18,6 +18,10 @@ TITLES = {
     "connections_addresses": ("new connections, external addresses: {n}", "1/s"),
     "ports_in_use": ("ports in use after that, external addresses: {n}", ""),
     "rest_cpu": ("CPU of the agent at rest, policies of {n} gateways", "ms/s"),
+    "scrape_ms": ("longest scrape, {n} connections tracked", "ms"),
+    "scrape_pause": ("longest wait for another answer meanwhile, {n} tracked", "ms"),
+    "scrape_cpu": ("CPU of the agent with a scrape every 5 s, {n} tracked", "ms/s"),
+    "scrape_rss": ("resident memory of the agent after it, {n} tracked", "MB"),
     "rest_rss": ("resident memory of the agent at rest, policies of {n} gateways", "MB"),
 }
 

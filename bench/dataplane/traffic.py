@@ -1,12 +1,13 @@
 """TCP through the gateway: connections as fast as one client makes them, and iperf3."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from bench.dataplane.site import TARGETS, Site
+from bench.dataplane.site import CLIENT, TARGETS, Site
 from bench.support.processes import end
 
 _PORT = 7007
@@ -34,6 +35,16 @@ while time.monotonic() < begin + seconds:
     s.close()
     count += 1
 print(count / (time.monotonic() - begin))
+"""
+_PORTS = 50_000
+_DATAGRAMS = f"""
+import socket, sys
+source, count, targets = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+for number in range(-(-count // len(targets))):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind((source, 10_000 + number))
+        for each in targets:
+            s.sendto(b"", (each, {_PORT}))
 """
 
 
@@ -72,6 +83,31 @@ def _wait_for_listener(site: Site) -> None:
             return
         time.sleep(0.05)
     raise RuntimeError("iperf3 does not listen")
+
+
+def track(site: Site, connections: int) -> None:
+    """Have the gateway keep so many UDP connections, by ports of the client's and targets."""
+    if not connections:
+        return
+    targets = [str(each) for each in list(TARGETS.hosts())[: -(-connections // _PORTS)]]
+    site.vpc.run([sys.executable, "-c", _DATAGRAMS, CLIENT, str(connections), *targets])
+    if tracked(site) < connections * 0.99:
+        raise RuntimeError(f"{tracked(site)} connections are tracked instead of {connections}")
+
+
+def asked(path: Path, page: str) -> float:
+    """Milliseconds that a page of the agent's control socket takes. Raises RuntimeError."""
+    begin = time.perf_counter()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(30)
+        client.connect(str(path))
+        client.sendall(f"GET {page} HTTP/1.1\r\nHost: vegd\r\nConnection: close\r\n\r\n".encode())
+        answer = bytearray()
+        while part := client.recv(1 << 20):
+            answer += part
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"{page}: {bytes(answer[:100])!r}")
+    return (time.perf_counter() - begin) * 1e3
 
 
 def tracked(site: Site) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.dataplane import measures
+from bench.dataplane import agent, measures
 from bench.dataplane.__main__ import FULL, trials
 from bench.dataplane.report import TITLES, Results, aims, rows, write
 from bench.dataplane.site import KUBE_OVN, NO_SNAT, PLAIN, VEGD
@@ -62,13 +62,20 @@ def test_each_round_holds_every_system_and_not_always_in_the_same_order() -> Non
 
 
 def test_the_configuration_at_rest_is_a_valid_one(tmp_path: Path) -> None:
-    text = measures.configuration()
-    assert len(yaml.safe_load(text)["policies"]) == 40
+    text = agent.configuration()
+    assert len(yaml.safe_load(text)["policies"]) == 41
     path = tmp_path / "gateway.yaml"
     path.write_text(text)
-    assert len(load(path).policies) == 40
+    assert len(load(path).policies) == 41
 
 
 @pytest.mark.kernel
 def test_a_source_comes_and_goes_in_a_real_kernel() -> None:
     assert set(measures.sources(3)) == {"first_apply", "one_source"}
+
+
+@pytest.mark.kernel
+def test_a_scrape_of_a_real_agent_is_measured() -> None:
+    found = measures.scrapes(500, 2)
+    assert set(found) == {"scrape_cpu", "scrape_ms", "scrape_pause", "scrape_rss"}
+    assert all(value > 0 for values in found.values() for value in values)
