@@ -61,6 +61,25 @@ def test_what_was_applied_is_observed_and_nothing_is_left_to_do(
     play(story)
 
 
+def test_a_link_takes_another_mac_and_mtu_and_nothing_is_left_to_do(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(kernel: Kernel) -> None:
+        intent = gateway_intent()
+        for mac, mtu in ((None, None), ("02:00:00:00:00:0a", 1400), ("02:00:00:00:00:0b", 1420)):
+            external = replace(intent.external, mac=mac, mtu=mtu)
+            desired = render(replace(intent, external=external))
+            report = await converge(kernel, desired)
+            assert report.ok, [str(error) for _, error in report.failed]
+            observed = await kernel.observe(desired)
+            assert diff(observed, desired) == Plan.empty
+            (there,) = (each for each in observed.links if each.name == external.interface)
+            assert mac in (None, there.mac)
+            assert mtu in (None, there.mtu)
+
+    play(story)
+
+
 def test_policies_come_and_go_without_a_trace(play: Callable[[Story], None]) -> None:
     async def story(kernel: Kernel) -> None:
         few = render(gateway_intent(policies=(policy("vpc", "10.0.0.0/8", "::/0"),)))

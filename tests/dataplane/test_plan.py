@@ -27,9 +27,12 @@ _policy_sets = st.lists(
     )
 )
 _intents = st.builds(
-    lambda policies, last, single, bandwidth: (ipv4_only if single else lambda each: each)(
+    lambda policies, last, single, bandwidth, mac, mtu: (
+        ipv4_only if single else lambda each: each
+    )(
         replace(
             gateway_intent(policies=policies, bandwidth=bandwidth),
+            external=replace(gateway_intent().external, mac=mac, mtu=mtu),
             internal=replace(
                 gateway_intent().internal,
                 addresses=(ip_interface(f"192.168.0.{last}/24"), ip_interface("fd00::2/64")),
@@ -40,6 +43,8 @@ _intents = st.builds(
     st.integers(2, 5),
     st.booleans(),
     st.builds(Bandwidth, *2 * (st.sampled_from([0, 8_000_000, 10_000_000]),)),
+    st.sampled_from([None, "02:00:00:00:00:0a", "02:00:00:00:00:0b"]),
+    st.sampled_from([None, 1400, 1500]),
 )
 
 
@@ -62,6 +67,10 @@ def test_a_plan_leads_from_any_gateway_to_any_other(one: GatewayIntent, two: Gat
             assert observed.nft == desired.nft
             assert observed.routes == desired.routes
             assert observed.rules == desired.rules
+            (wish,) = (each for each in desired.links if each.name == "net1")
+            (there,) = (each for each in observed.links if each.name == "net1")
+            assert wish.mac in (None, there.mac)
+            assert wish.mtu in (None, there.mtu)
             assert observed.addresses == desired.addresses
 
     asyncio.run(story())
