@@ -14,11 +14,13 @@ from typing import NamedTuple
 import pytest
 
 from bfd import shared_marks
+from bfd.auth import AuthConfig, AuthKey, AuthType
 from bfd.client import Client
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import State
 from bfd.override import Override
 from bfd.recovery import NAME
+from bfd.unsolicited import Invitation
 from tests.support import netns as net
 from tests.support.bfd_process import (
     Capture,
@@ -154,6 +156,53 @@ async def test_N1_everything_goes_on_with_the_successor(wire: Wire, tmp_path: Pa
     for old, new in zip(earlier.sessions, now.sessions, strict=True):
         assert (old.local_discr, old.transitions) == (new.local_discr, new.transitions)
         assert new.tx_packets > old.tx_packets
+
+
+async def test_N1_every_kind_of_session_goes_on(wire: Wire, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    key = AuthKey(1, AuthType.METICULOUS_KEYED_SHA1, str(secret))
+    guest = "10.99.0.4"
+    net.ip("address", "add", f"{guest}/24", "dev", "vp", ns=wire.theirs)
+    ours_ll, theirs_ll = "fe80::a", "fe80::b"
+    net.ip("address", "add", f"{ours_ll}/64", "dev", "ve", "nodad", ns=wire.ours)
+    net.ip("address", "add", f"{theirs_ll}/64", "dev", "vp", "nodad", ns=wire.theirs)
+    ends = [
+        (SessionKey(OURS[0], THEIRS[0]), SessionKey(THEIRS[0], OURS[0]), AuthConfig((key,), 1)),
+        (
+            SessionKey(OURS[0], THEIRS[0], multihop=True),
+            SessionKey(THEIRS[0], OURS[0], multihop=True),
+            None,
+        ),
+        (SessionKey(ours_ll, theirs_ll, "ve"), SessionKey(theirs_ll, ours_ll, "vp"), None),
+    ]
+    ours = [SessionConfig(near, 500_000, 500_000, 3, auth=auth) for near, _, auth in ends]
+    theirs = [SessionConfig(far, 500_000, 500_000, 3, auth=auth) for _, far, auth in ends]
+    theirs.append(SessionConfig(SessionKey(guest, OURS[0]), 500_000, 500_000, 3))
+    invitation = Invitation("ve", ("10.99.0.0/24",), 1, 500_000, 500_000, 3)
+    async with (
+        engine_in(wire.theirs, tmp_path / "peer") as their_engine,
+        Client(their_engine.path) as peer,
+        engine_in(wire.ours, tmp_path / "a") as engine,
+    ):
+        async with Client(engine.path) as agent:
+            await agent.configure(ours, 1, [invitation])
+            await peer.configure(theirs, 1)
+            await eventually(agent, lambda s: len(s.sessions) == 4 and all_in(State.UP)(s))
+            earlier = (await agent.snapshot()).sessions
+        await came_up(peer)
+        before = await transitions(peer)
+        for _ in range(2):
+            status, output = await engine.hand_over()
+            assert status == 0, output
+            await came_up(peer, 4)
+        assert await transitions(peer) == before
+        async with Client(engine.path) as agent:
+            now = (await agent.snapshot()).sessions
+    assert {each.key for each in now} == {each.key for each in earlier}
+    assert {each.auth_in_use for each in now} == {False, True}
+    assert not any(each.discards for each in now)
 
 
 async def test_a_successor_that_does_not_start_changes_nothing(wire: Wire, tmp_path: Path) -> None:
