@@ -204,7 +204,7 @@ class _Connection:
         views: Views,
         patience_s: float,
         hold: HoldTime,
-        successions: Successions | None,
+        successions: Successions | None = None,
     ) -> None:
         self._host = host
         self._successions = successions

@@ -1,127 +1,37 @@
-"""The engine on an event loop: read, judge, send, and arm one timer.
+"""The engine on an event loop: its set of sessions, their keys, and its life, above its turns.
 
-Every stimulus ends the same way: what the engine asks for is carried out, and the one timer handle
-points at the engine's next deadline. Before any silence is judged the sockets are read, and the
-engine is told how far that reading got (`heard_until_us`); a pause of this process is then not
-mistaken for one of the peer. A receiver whose packets can wait is not watched, but read at every
-deadline and before any other receiver, so that the order of packets is kept. Loop, clock and
-transport are handed in.
+`bfd.turns` serves the sessions; here is what others ask of the engine.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Collection
 
-from bfd.actions import Ended, StateChanged, Transmit
 from bfd.config import SessionConfig, SessionKey
-from bfd.engine import Effect, Engine, Remembered
-from bfd.fsm import State
+from bfd.engine import Engine, Remembered
 from bfd.keys import KeyFiles
 from bfd.override import Override
-from bfd.packet import RxMeta
 from bfd.recorder import Recorder
-from bfd.session import Session
-from bfd.timing import NEVER_US
+from bfd.turns import R, Transport, Turns, Waiter, Watcher
 from bfd.unsolicited import Invitation
 
-log = logging.getLogger(__name__)
+__all__ = ["Draining", "Driver", "Watcher"]
 
-Watcher = Callable[[Session], None]
+log = logging.getLogger(__name__)
 
 _KEYS_EVERY_S = 1.0
 _SETTLE_S = 0.05
 _SLICE = 4
 """Sessions configured before the loop gets its turn: about a tenth of a millisecond."""
 
-# After so many turns of reading without an empty socket the flood gets a pause of a millisecond:
-# a process of a real-time class that never sleeps would keep everybody else from the processor.
-_BREATHLESS_TURNS = 16
-_BREATH_S = 0.001
-
-_READ_AT_LEAST_US = 1_000_000
-"""What can wait waits so long, so that the counters of an idle engine move."""
-
 
 class Draining(Exception):
     """The engine is draining and takes no new sessions."""
 
 
-class Handle(Protocol):
-    """A timer that can be called off."""
-
-    def cancel(self) -> None:
-        """Call it off."""
-
-
-class Loop(Protocol):
-    """The part of an asyncio event loop that the driver uses; seconds of the monotonic clock."""
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Handle:
-        """Call once at a time."""
-
-    def call_later(self, delay: float, callback: Callable[..., None], /, *args: object) -> Handle:
-        """Call once after a time."""
-
-    def add_reader(self, fd: int, callback: Callable[..., None], /, *args: object) -> None:
-        """Call whenever there is something to read."""
-
-    def remove_reader(self, fd: int, /) -> bool:
-        """Do not call any more."""
-
-
-class Readable(Protocol):
-    """A receiving socket, as far as the driver cares."""
-
-    emptied_us: int
-    overflows: int
-    multihop: bool
-    patient: bool
-
-    def fileno(self) -> int:
-        """For the loop."""
-
-
-R = TypeVar("R", bound=Readable)
-
-
-class Transport(Protocol[R]):
-    """What the driver needs of `bfd.transport.UdpTransport`, which documents it."""
-
-    @property
-    def receivers(self) -> Sequence[R]:
-        """The receiving sockets."""
-
-    def open_multihop(self) -> Sequence[R]:
-        """Listen for multihop sessions, too."""
-
-    def close_multihop(self) -> None:
-        """Listen for them no more."""
-
-    def drain(
-        self,
-        receiver: R,
-        now_us: int,
-        repeats: Callable[..., bool],
-        deliver: Callable[[bytes, RxMeta], None],
-        /,
-    ) -> None:
-        """Hand over what waits in one of them, up to a limit."""
-
-    def heard_until_us(self) -> int:
-        """Up to when everything that arrived has been read."""
-
-    def send(self, key: SessionKey, discr: int, wire: bytes, /) -> str | None:
-        """Send, or name the error."""
-
-    def forget(self, discr: int, /) -> None:
-        """Close what belongs to a session."""
-
-
-class Driver(Generic[R]):
-    """Runs an engine. `clock` is the loop's clock in whole microseconds.
+class Driver(Turns[R]):
+    """Runs an engine. `clock` is the waiter's clock in whole microseconds.
 
     `on_end` is called once, when a draining engine has no session left; `on_news` whenever a
     successor of this engine would have to know more than before (`Engine.news`, the generation,
@@ -132,36 +42,17 @@ class Driver(Generic[R]):
         self,
         engine: Engine,
         transport: Transport[R],
-        loop: Loop,
+        waiter: Waiter,
         clock: Callable[[], int],
         on_end: Callable[[], None],
         recorder: Recorder | None = None,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
-        self.engine = engine
-        self.recorder = recorder or Recorder(engine, time.time)
-        self._transport = transport
-        self._loop = loop
-        self._clock = clock
-        self._on_end = on_end
-        self._on_news = on_news
-        self._timer: Handle | None = None
-        self._armed_us = NEVER_US
-        self._now_us = 0
-        self._watchers: set[Watcher] = set()
-        self._breathless = 0
-        self._watched: set[R] = set()
-        self._forming: set[Session] = set()
-        """Sessions in Init: an Up of their peers is no repetition and cannot wait."""
+        super().__init__(engine, transport, waiter, clock, on_end, recorder, on_news)
         self._commit_lock = asyncio.Lock()
         self._wanted: Collection[SessionConfig] | None = None
         self._key_files = KeyFiles()
         self._has_keys = asyncio.Event()
-
-    @property
-    def receivers(self) -> Sequence[R]:
-        """The receiving sockets."""
-        return self._transport.receivers
 
     @property
     def key_faults(self) -> tuple[str, ...]:
@@ -169,22 +60,6 @@ class Driver(Generic[R]):
         return self._key_files.faults
 
     # Life -----------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin to read."""
-        for receiver in self._transport.receivers:
-            if not receiver.patient:
-                self._watch(receiver)
-        self._arm()
-
-    def stop(self) -> None:
-        """Neither read nor wake up any more. Nothing is sent."""
-        for receiver in tuple(self._watched):
-            self._ignore(receiver)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._armed_us = NEVER_US
 
     @contextlib.asynccontextmanager
     async def settled(self) -> AsyncIterator[None]:
@@ -276,9 +151,8 @@ class Driver(Generic[R]):
         """A port that nobody needs is not open; sessions that linger need no answers."""
         listening = tuple(each for each in self._transport.receivers if each.multihop)
         if multihop and not listening:
-            for receiver in self._transport.open_multihop():
-                if self._forming or not receiver.patient:
-                    self._watch(receiver)
+            self._transport.open_multihop()
+            self._watch_all()
         elif listening and not multihop:
             for receiver in listening:
                 self._ignore(receiver)
@@ -315,162 +189,6 @@ class Driver(Generic[R]):
         self._on_news()
         self._finish(None)
 
-    def watch(self, watcher: Watcher) -> None:
-        """Call `watcher` with each session that changes; it must not block."""
-        self._watchers.add(watcher)
-
-    def unwatch(self, watcher: Watcher) -> None:
-        """Undo `watch`."""
-        self._watchers.discard(watcher)
-
     def _refuse_when_draining(self) -> None:
         if self.engine.draining:
             raise Draining("the engine is draining; it takes no sessions any more")
-
-    # Stimuli --------------------------------------------------------------------------------
-
-    def _on_readable(self, receiver: R) -> None:
-        late_us = self._clock() - self._armed_us
-        if late_us > 0:
-            # What is read now may tell of the consequences, before the timer is called.
-            self.engine.worst.note(self._armed_us + late_us, late_us)
-        if not receiver.patient:
-            self._read_patient()
-        self._read(receiver)
-        if receiver.emptied_us >= self._now_us:
-            self._breathless = 0
-            if receiver.patient and not self._forming:
-                self._ignore(receiver)
-        else:
-            self._breathless += 1
-            if self._breathless >= _BREATHLESS_TURNS:
-                self._breathless = 0
-                self._ignore(receiver)
-                self._loop.call_later(_BREATH_S, self._resume_reading, receiver)
-        self._arm()
-
-    def _resume_reading(self, receiver: R) -> None:
-        if receiver in self._transport.receivers:
-            self._watch(receiver)
-
-    def _watch(self, receiver: R) -> None:
-        if receiver not in self._watched:
-            self._watched.add(receiver)
-            self._loop.add_reader(receiver.fileno(), self._on_readable, receiver)
-
-    def _ignore(self, receiver: R) -> None:
-        if receiver in self._watched:
-            self._watched.remove(receiver)
-            self._loop.remove_reader(receiver.fileno())
-
-    def _on_due(self) -> None:
-        self._timer = None
-        self._armed_us = NEVER_US
-        self.recorder.awake(self._clock())
-        self._expire()
-        self._read_patient()
-        if self.engine.must_read:
-            for receiver in self._transport.receivers:
-                if not receiver.patient:
-                    self._read(receiver)
-            self._expire()
-        self._finish(None)
-
-    def _expire(self) -> None:
-        for effect in self.engine.expire(self._clock(), self._transport.heard_until_us()):
-            self._perform(effect)
-
-    def _read_patient(self) -> None:
-        for receiver in self._transport.receivers:
-            if receiver.patient:
-                self._read(receiver)
-                if receiver.emptied_us < self._now_us:
-                    # A flood: no longer something that can wait.
-                    self._watch(receiver)
-
-    def _read(self, receiver: R) -> None:
-        self._now_us = self._clock()
-        self._transport.drain(receiver, self._now_us, self.engine.repeats, self._deliver)
-
-    def _deliver(self, data: bytes, meta: RxMeta) -> None:
-        effect = self.engine.receive(data, meta, self._now_us)
-        if effect is not None:
-            self._perform(effect)
-
-    # Effects --------------------------------------------------------------------------------
-
-    def _finish(self, effect: Effect | None) -> None:
-        if effect is not None:
-            self._perform(effect)
-        self._arm()
-        if self.engine.draining and self.engine.is_empty:
-            self._on_end()
-
-    def _perform(self, effect: Effect) -> None:
-        session, actions = effect
-        for action in actions:
-            match action:
-                case Transmit(wire):
-                    error = self._transport.send(session.key, session.local_discr, wire)
-                    if error is None:
-                        session.tx_packets += 1
-                    else:
-                        session.not_sent(error, self._clock())
-                case StateChanged():
-                    self._note_forming(session)
-                    self._publish(session, action)
-                case Ended():
-                    self._transport.forget(session.local_discr)
-
-    def _note_forming(self, session: Session) -> None:
-        if session.state is not State.INIT:
-            self._forming.discard(session)
-            return
-        self._forming.add(session)
-        for receiver in self._transport.receivers:
-            self._watch(receiver)
-
-    def _publish(self, session: Session, change: StateChanged) -> None:
-        transition = self.recorder.changed(session, change, self._clock())
-        log.info(
-            "session %s: %s -> %s (%s; diagnostic %s)",
-            session.key,
-            change.old.name,
-            change.new.name,
-            change.reason,
-            change.diag.name,
-            extra={
-                "fields": {
-                    "local": session.key.local,
-                    "peer": session.key.peer,
-                    "interface": session.key.interface,
-                    "multihop": session.key.multihop,
-                    "old": change.old.name,
-                    "new": change.new.name,
-                    "diagnostic": change.diag.name,
-                    "evidence": {
-                        "session": transition.session.to_json(),
-                        "process": transition.process.to_json(),
-                    },
-                }
-            },
-        )
-        for watcher in tuple(self._watchers):
-            watcher(session)
-
-    def _arm(self) -> None:
-        if self.engine.news:
-            self._on_news()
-        due_us = min(self.engine.next_due_us(), self._read_by_us())
-        if due_us >= self._armed_us or due_us >= NEVER_US:
-            # The handle fires at the right time or too early, and then arms itself anew.
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed_us = due_us
-        self._timer = self._loop.call_at(due_us / 1_000_000, self._on_due)
-
-    def _read_by_us(self) -> int:
-        if any(receiver.patient for receiver in self._transport.receivers):
-            return self._now_us + _READ_AT_LEAST_US
-        return NEVER_US

@@ -36,7 +36,7 @@ from bfd.notify import notify
 from bfd.realtime import Scheduling, lock_memory, open_many_files, stop_collecting
 from bfd.recorder import Recorder
 from bfd.recovery import recover
-from bfd.selector import MicrosecondSelector
+from bfd.selector import EngineLoop, EngineSelector, monotonic_us
 from bfd.shared_marks import SharedMarks
 from bfd.transport import Receiver, TransportError, UdpTransport
 from bfd.views import ProcessViews
@@ -47,11 +47,6 @@ log = logging.getLogger(__name__)
 
 class StartError(Exception):
     """The engine cannot start; the message says why and what to do."""
-
-
-def monotonic_us() -> int:
-    """The clock of the event loop, in whole microseconds."""
-    return time.monotonic_ns() // 1000
 
 
 def load_key(path: Path) -> bytes:
@@ -83,7 +78,7 @@ def load_key(path: Path) -> bytes:
 class Service:
     """One engine, from its parts. Raises StartError."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, selector: EngineSelector) -> None:
         self._directory: Path = options.runtime_dir
         self._hold_s: float = options.hold_time
         key = load_key(options.key_file or self._directory / "discriminator.key")
@@ -107,7 +102,7 @@ class Service:
         self._driver: Driver[Receiver] = Driver(
             self._engine,
             self._transport,
-            asyncio.get_running_loop(),
+            selector,
             monotonic_us,
             self._ended.set,
             self._recorder,
@@ -322,9 +317,9 @@ def _command(options: argparse.Namespace) -> list[str]:
     return command
 
 
-async def serve(options: argparse.Namespace) -> None:
+async def serve(options: argparse.Namespace, selector: EngineSelector) -> None:
     """Run the engine until it has drained. Raises StartError."""
-    await Service(options).run()
+    await Service(options, selector).run()
 
 
 def default_runtime_dir() -> Path:
@@ -381,17 +376,14 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         _make_directory(options.runtime_dir)
-        with asyncio.Runner(loop_factory=_new_loop) as runner:
-            runner.run(serve(options))
+        loop = EngineLoop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(serve(options, loop.selector))
     except StartError as exc:
         handler.close()
         sys.stderr.write(f"vegd bfd: {exc}\n")
         return 1
     return 0
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(MicrosecondSelector())
 
 
 def _make_directory(path: Path) -> None:

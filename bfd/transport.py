@@ -14,6 +14,7 @@ arrived has been read. Silence after that time proves nothing yet.
 """
 
 import errno
+import select
 import socket
 import sys
 import time
@@ -159,21 +160,25 @@ class UdpTransport:
         self._clock = clock
         self._senders: dict[int, socket.socket] = {}
         self._ports: dict[int, int] = {}
+        self._arrivals = select.epoll()
         self.receivers: tuple[Receiver, ...] = ()
 
     def open(self) -> None:
         """Open the receiving sockets for single hop. Raises TransportError."""
-        self.receivers += self._open_receivers(multihop=False)
+        self._add(self._open_receivers(multihop=False))
 
-    def open_multihop(self) -> tuple[Receiver, ...]:
-        """Open those for multihop, too, and return them. Raises TransportError."""
-        opened = self._open_receivers(multihop=True)
+    def open_multihop(self) -> None:
+        """Open those for multihop, too. Raises TransportError."""
+        self._add(self._open_receivers(multihop=True))
+
+    def _add(self, opened: tuple[Receiver, ...]) -> None:
         self.receivers += opened
-        return opened
+        for receiver in opened:
+            self._arrivals.register(receiver, select.EPOLLIN)
 
     def adopt(self, receivers: tuple[Receiver, ...]) -> None:
         """Go on with the receiving sockets of an engine that hands over, by our own steering."""
-        self.receivers = receivers
+        self._add(receivers)
         for receiver in receivers:
             if receiver.patient:
                 steering.steer(receiver.sock)
@@ -187,6 +192,7 @@ class UdpTransport:
         """Close them again."""
         for receiver in self.receivers:
             if receiver.multihop:
+                self._arrivals.unregister(receiver)
                 receiver.sock.close()
         self.receivers = tuple(each for each in self.receivers if not each.multihop)
 
@@ -214,11 +220,26 @@ class UdpTransport:
 
     def close(self) -> None:
         """Close every socket."""
+        self._arrivals.close()
         for receiver in self.receivers:
             receiver.sock.close()
         self.receivers = ()
         for discr in tuple(self._senders):
             self.forget(discr)
+
+    def readable(self, now_us: int) -> list[Receiver]:
+        """The receivers in which something waits, the patient one of a port before the urgent one.
+
+        One system call tells; of the others is noted that everything has been read by `now_us`.
+        """
+        waiting = {fd for fd, _ in self._arrivals.poll(0)}
+        readable = []
+        for receiver in self.receivers:
+            if receiver.fileno() in waiting:
+                readable.append(receiver)
+            else:
+                receiver.emptied_us = receiver.heard_until_us = now_us
+        return readable
 
     def drain(self, receiver: Receiver, now_us: int, repeats: Repeats, deliver: Deliver) -> None:
         """Hand over what waits in a receiver, at most `BATCH` packets, oldest first.

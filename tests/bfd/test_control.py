@@ -32,7 +32,7 @@ from bfd.unsolicited import Invitation
 from bfd.views import ProcessViews
 from bfd.vitals import VitalsReader
 from tests.support.bfd import FAST
-from tests.support.bfd_fakes import FakeClock, FakeLoop, FakeReceiver, FakeTransport
+from tests.support.bfd_fakes import FakeClock, FakeReceiver, FakeTransport, FakeWaiter
 
 
 class Engines:
@@ -45,7 +45,7 @@ class Engines:
         self.engine = Engine(Discriminators(bytes(32)), random.random, lambda _index: "eth0")
         self.ended = asyncio.Event()
         self.driver: Driver[FakeReceiver] = Driver(
-            self.engine, self.transport, FakeLoop(self.clock), self.clock, self.ended.set
+            self.engine, self.transport, FakeWaiter(self.clock), self.clock, self.ended.set
         )
         views = ProcessViews(self.driver, self.clock, Scheduling(), VitalsReader())
         self.server = ControlServer(path, self.driver, views, hold_s, patience_s)

@@ -13,9 +13,10 @@ from bfd.engine import Engine
 from bfd.fsm import State
 from bfd.packet import ControlPacket, RxMeta, decode, encode
 from bfd.session import Session
+from bfd.timing import NEVER_US
 from bfd.transport import TransportError
 from tests.support.bfd import FAST, KEY
-from tests.support.bfd_fakes import START, FakeClock, FakeLoop, FakeReceiver, FakeTransport
+from tests.support.bfd_fakes import START, FakeClock, FakeReceiver, FakeTransport, FakeWaiter
 
 
 class Rig:
@@ -23,14 +24,14 @@ class Rig:
 
     def __init__(self, batch: int = 256) -> None:
         self.clock = FakeClock()
-        self.loop = FakeLoop(self.clock)
+        self.waiter = FakeWaiter(self.clock)
         self.transport = FakeTransport(self.clock, batch)
         self.engine = Engine(
             Discriminators(bytes(32)), random.Random(1).random, lambda _index: "eth0"
         )
         self.ended = 0
         self.driver: Driver[FakeReceiver] = Driver(
-            self.engine, self.transport, self.loop, self.clock, self._end
+            self.engine, self.transport, self.waiter, self.clock, self._end
         )
         self.driver.start()
 
@@ -51,8 +52,8 @@ class Rig:
     def read(self) -> None:
         """The loop notices what waits."""
         for receiver in self.transport.receivers:
-            if receiver.waiting and receiver.fd in self.loop.readers:
-                self.loop.readers[receiver.fd]()
+            if receiver.waiting and receiver.fd in self.waiter.readers:
+                self.waiter.readers[receiver.fd]()
 
     async def up(self, config: SessionConfig = FAST) -> "Rig":
         await self.driver.commit([config], 1)
@@ -71,28 +72,28 @@ async def test_the_first_packet_leaves_when_the_timer_fires() -> None:
     rig = Rig()
     await rig.driver.commit([FAST], 5)
     assert rig.engine.generation == 5
-    rig.loop.run_until(START)
+    rig.waiter.run_until(START)
     assert [p.state for p in rig.sent()] == [State.DOWN]
     assert rig.session.tx_packets == 1
 
 
-async def test_one_timer_is_armed_whatever_happens() -> None:
+async def test_a_deadline_is_ahead_whatever_happens() -> None:
     rig = await Rig().up()
     for _ in range(200):
         rig.queue(State.UP)
         rig.read()
-        rig.loop.run_until(rig.clock.now_us + 20_000)
-        assert len(rig.loop.armed) == 1
+        rig.waiter.run_until(rig.clock.now_us + 20_000)
+        assert rig.clock.now_us < rig.waiter.due_us <= rig.clock.now_us + 100_000
     assert rig.session.state is State.UP
 
 
-async def test_steady_packets_do_not_touch_the_timer() -> None:
+async def test_steady_packets_do_not_move_the_deadline() -> None:
     rig = await Rig().up()
-    before = rig.loop.armed[0]
+    before = rig.waiter.due_us
     for _ in range(50):
         rig.queue(State.UP)
         rig.read()
-    assert rig.loop.armed == [before]
+    assert rig.waiter.due_us == before
 
 
 async def test_D13_packets_leave_within_75_and_100_percent() -> None:
@@ -102,7 +103,7 @@ async def test_D13_packets_leave_within_75_and_100_percent() -> None:
         rig.clock.now_us += 10_000
         rig.queue(State.UP)
         rig.read()
-        rig.loop.run_until(rig.clock.now_us)
+        rig.waiter.run_until(rig.clock.now_us)
     times = [at for at, _, _ in rig.transport.sent]
     # Steps of 10 ms are coarser than the tick; the law has to hold all the same.
     gaps = [b - a for a, b in pairwise(times)]
@@ -124,7 +125,7 @@ async def test_B21_sockets_are_read_before_silence_is_judged() -> None:
     for ms in range(90, 1000, 90):
         rig.queue(State.UP, at_us=START + ms * 1000)
     rig.clock.now_us = START + 1_000_000
-    while rig.loop.fire():
+    while rig.waiter.fire():
         pass
     assert rig.session.state is State.UP
     assert rig.session.heard_us == START + 990_000
@@ -135,7 +136,7 @@ async def test_B21_silence_longer_than_the_buffered_packets_is_seen() -> None:
     rig = await Rig().up()
     rig.queue(State.UP, at_us=START + 90_000)
     rig.clock.now_us = START + 1_000_000
-    while rig.loop.fire():
+    while rig.waiter.fire():
         pass
     assert rig.session.state is State.DOWN
 
@@ -149,15 +150,15 @@ async def test_B21_a_socket_that_was_not_emptied_is_read_again_before_judging() 
     rig.queue(State.UP, at_us=START + 250_000)
     rig.clock.now_us = START + 350_000
     for _ in range(3):
-        rig.loop.fire()
+        rig.waiter.fire()
         assert rig.session.state is State.UP
-        assert rig.loop.armed[0].at_us <= rig.clock.now_us, "it will look again at once"
+        assert rig.waiter.due_us <= rig.clock.now_us, "it will look again at once"
     for _ in range(10):
-        rig.loop.fire()
+        rig.waiter.fire()
     assert rig.session.heard_us == START + 250_000
-    rig.loop.run_until(START + 549_000)
+    rig.waiter.run_until(START + 549_000)
     assert rig.session.state is State.UP
-    rig.loop.run_until(START + 551_000)
+    rig.waiter.run_until(START + 551_000)
     assert rig.session.state is State.DOWN
 
 
@@ -165,7 +166,7 @@ async def test_B21_every_family_is_read_before_judging() -> None:
     rig = await Rig().up()
     rig.queue(State.UP, at_us=START + 250_000, receiver=1)
     rig.clock.now_us = START + 350_000
-    while rig.loop.fire():
+    while rig.waiter.fire():
         pass
     assert rig.session.state is State.UP
 
@@ -178,12 +179,12 @@ async def test_a_flood_is_given_a_pause_and_packets_go_on_leaving() -> None:
         flooded.waiting.extend([(b"junk", stranger)] * 5)
         rig.clock.now_us += 100
         rig.read()
-    assert flooded.fd not in rig.loop.readers
-    rig.loop.run_until(rig.clock.now_us + 1_000)
-    assert flooded.fd in rig.loop.readers
+    assert flooded.fd not in rig.waiter.readers
+    rig.waiter.run_until(rig.clock.now_us + 1_000)
+    assert flooded.fd in rig.waiter.readers
     flooded.waiting.clear()
     rig.transport.sent.clear()
-    rig.loop.run_until(START + 101_000)
+    rig.waiter.run_until(START + 101_000)
     assert rig.sent() != []
 
 
@@ -191,11 +192,11 @@ async def test_a_packet_that_cannot_be_sent_is_counted_and_survived() -> None:
     rig = Rig()
     rig.transport.error = "EADDRNOTAVAIL"
     await rig.driver.commit([FAST], 1)
-    rig.loop.run_until(START + 5_000_000)
+    rig.waiter.run_until(START + 5_000_000)
     assert rig.session.tx_packets == 0
     assert 5 <= rig.session.send_errors["EADDRNOTAVAIL"] <= 7
     rig.transport.error = None
-    rig.loop.run_until(START + 6_000_000)
+    rig.waiter.run_until(START + 6_000_000)
     assert rig.session.tx_packets >= 1
 
 
@@ -214,12 +215,12 @@ async def test_E5_sockets_of_a_removed_session_are_closed_after_its_last_word() 
     rig = await Rig().up()
     discr = rig.session.local_discr
     await rig.driver.commit([], 2)
-    rig.loop.run_until(START + 299_000)
+    rig.waiter.run_until(START + 299_000)
     assert rig.transport.forgotten == []
-    rig.loop.run_until(START + 301_000)
+    rig.waiter.run_until(START + 301_000)
     assert rig.transport.forgotten == [discr]
     assert rig.ended == 0
-    assert rig.loop.armed == []
+    assert rig.waiter.due_us >= rig.clock.now_us + 900_000, "nothing is left to do"
 
 
 async def test_N3_drain_says_admin_down_and_ends_after_the_peers_detection_time() -> None:
@@ -228,9 +229,9 @@ async def test_N3_drain_says_admin_down_and_ends_after_the_peers_detection_time(
     rig.driver.drain()
     rig.driver.drain()
     assert [(p.state, p.diagnostic) for p in rig.sent()] == [(State.ADMIN_DOWN, 7)]
-    rig.loop.run_until(START + 299_000)
+    rig.waiter.run_until(START + 299_000)
     assert rig.ended == 0
-    rig.loop.run_until(START + 301_000)
+    rig.waiter.run_until(START + 301_000)
     assert rig.ended == 1
     with pytest.raises(Draining):
         await rig.driver.commit([FAST], 2)
@@ -257,23 +258,40 @@ async def test_watchers_hear_of_changes_until_they_stop_watching() -> None:
     assert len(seen) == 2
 
 
+async def test_packets_leave_before_anybody_is_told() -> None:
+    rig = Rig()
+    other = replace(FAST, key=SessionKey("192.0.2.1", "192.0.2.3"))
+    await rig.up()
+    await rig.driver.commit([FAST, other], 2)
+    told: list[int] = []
+    rig.driver.watch(lambda _: told.append(len(rig.transport.sent)))
+    rig.queue(State.DOWN)
+    rig.transport.sent.clear()
+    rig.read()
+    assert told == [1], "from the reader"
+    rig.transport.sent.clear()
+    rig.waiter.run_until(rig.clock.now_us + 310_000)
+    assert [p.state for p in rig.sent()].count(State.DOWN) >= 1
+    assert told[1:] == []
+
+
 async def test_after_stop_nothing_wakes_the_driver() -> None:
     rig = await Rig().up()
     rig.driver.stop()
-    assert rig.loop.armed == []
-    assert rig.loop.readers == {}
+    assert rig.waiter.due_us == NEVER_US
+    assert rig.waiter.readers == {}
 
 
 async def test_I1_the_multihop_port_is_read_only_while_there_is_a_multihop_session() -> None:
     rig = Rig()
     multihop = replace(FAST, key=KEY._replace(multihop=True))
     await rig.driver.commit([FAST], 1)
-    assert set(rig.loop.readers) == {4, 6}
+    assert set(rig.waiter.readers) == {4, 6}
     await rig.driver.commit([FAST, multihop], 2)
     await rig.driver.commit([replace(multihop, min_ttl=250)], 3)
-    assert set(rig.loop.readers) == {4, 6, 14, 16}
+    assert set(rig.waiter.readers) == {4, 6, 14, 16}
     await rig.driver.commit([FAST], 4)
-    assert set(rig.loop.readers) == {4, 6}
+    assert set(rig.waiter.readers) == {4, 6}
     assert [each.fd for each in rig.transport.receivers] == [4, 6]
 
 
@@ -313,11 +331,11 @@ async def test_what_can_wait_is_read_at_the_next_deadline() -> None:
     rig.read()
     rig.queue(State.UP)
     rig.read()  # nothing more is there, and the socket is no longer watched
-    assert set(rig.loop.readers) == {urgent}
-    assert patient not in rig.loop.readers
+    assert set(rig.waiter.readers) == {urgent}
+    assert patient not in rig.waiter.readers
     for _ in range(50):
         rig.queue(State.UP, at_us=rig.clock.now_us)
-        rig.loop.run_until(rig.clock.now_us + 90_000)
+        rig.waiter.run_until(rig.clock.now_us + 90_000)
     assert rig.session.state is State.UP
     assert rig.session.heard_us is not None
     assert rig.clock.now_us - rig.session.heard_us <= 190_000
@@ -326,11 +344,11 @@ async def test_what_can_wait_is_read_at_the_next_deadline() -> None:
 async def test_up_is_not_kept_waiting_while_a_session_forms() -> None:
     rig, patient, _ = patient_rig()
     await rig.driver.commit([FAST], 1)
-    assert patient not in rig.loop.readers
+    assert patient not in rig.waiter.readers
     rig.queue(State.DOWN, receiver=1)
     rig.read()
     assert rig.session.state is State.INIT
-    assert patient in rig.loop.readers
+    assert patient in rig.waiter.readers
 
 
 async def test_older_packets_that_waited_come_before_an_urgent_one() -> None:
@@ -353,16 +371,16 @@ async def test_a_flood_of_what_can_wait_is_read_as_it_comes() -> None:
     stranger = RxMeta("10.0.0.1", "10.9.9.9", 255, 2, rig.clock.now_us)
     for _ in range(20):
         rig.transport.receivers[0].waiting.append((b"junk", stranger))
-    rig.loop.run_until(rig.clock.now_us + 100_000)
-    assert patient in rig.loop.readers
+    rig.waiter.run_until(rig.clock.now_us + 100_000)
+    assert patient in rig.waiter.readers
     while rig.transport.receivers[0].waiting:
         rig.read()
-    assert patient not in rig.loop.readers
+    assert patient not in rig.waiter.readers
 
 
 def test_without_a_session_strangers_are_counted_all_the_same() -> None:
     rig, _, _ = patient_rig()
     stranger = RxMeta("10.0.0.1", "10.9.9.9", 255, 2, rig.clock.now_us)
     rig.transport.receivers[0].waiting.append((b"junk", stranger))
-    rig.loop.run_until(rig.clock.now_us + 1_000_000)
+    rig.waiter.run_until(rig.clock.now_us + 1_000_000)
     assert sum(rig.engine.discards) == 1

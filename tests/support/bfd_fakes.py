@@ -1,11 +1,11 @@
-"""Stand-ins for loop and transport, so that a driver runs on a clock that a test sets."""
+"""Stand-ins for waiter and transport, so that a driver runs on a clock that a test sets."""
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from bfd.config import SessionKey
 from bfd.packet import RxMeta
+from bfd.timing import NEVER_US
 from bfd.transport import TransportError
 
 START = 10**9
@@ -21,61 +21,33 @@ class FakeClock:
         return self.now_us
 
 
-class FakeHandle:
-    """A timer of `FakeLoop`."""
-
-    def __init__(self, at_us: int, callback: Callable[[], None]) -> None:
-        self.at_us = at_us
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class FakeLoop:
-    """Timers and readers, called when the test says so; late, if it says so late."""
+class FakeWaiter:
+    """A deadline and readers, called when the test says so; late, if it says so late."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
-        self.timers: list[FakeHandle] = []
+        self.due_us = NEVER_US
+        self.on_due: Callable[[], None] = lambda: None
         self.readers: dict[int, Callable[[], None]] = {}
 
-    def call_at(self, when: float, callback: Callable[[], None], /) -> FakeHandle:
-        handle = FakeHandle(round(when * 1_000_000), callback)
-        self.timers.append(handle)
-        return handle
+    def add_reader(self, fd: int, callback: Callable[[], None], /) -> None:
+        self.readers[fd] = callback
 
-    def call_later(self, delay: float, callback: Callable[..., None], /, *args: Any) -> FakeHandle:
-        at = (self._clock.now_us + round(delay * 1_000_000)) / 1_000_000
-        return self.call_at(at, lambda: callback(*args))
-
-    def add_reader(self, fd: int, callback: Callable[..., None], /, *args: Any) -> None:
-        self.readers[fd] = lambda: callback(*args)
-
-    def remove_reader(self, fd: int, /) -> bool:
-        return self.readers.pop(fd, None) is not None
-
-    @property
-    def armed(self) -> list[FakeHandle]:
-        """Timers that are neither called off nor past."""
-        self.timers = [t for t in self.timers if not t.cancelled]
-        return self.timers
+    def remove_reader(self, fd: int, /) -> None:
+        del self.readers[fd]
 
     def fire(self) -> bool:
-        """Call one timer that is due; False if there is none."""
-        due = [t for t in self.armed if t.at_us <= self._clock.now_us]
-        if not due:
+        """Call if the deadline has come; False if it has not."""
+        if self.due_us > self._clock.now_us:
             return False
-        handle = min(due, key=lambda t: t.at_us)
-        self.timers.remove(handle)
-        handle.callback()
+        self.due_us = NEVER_US
+        self.on_due()
         return True
 
     def run_until(self, end_us: int) -> None:
-        """Fire timers at their times."""
-        while self.armed and min(t.at_us for t in self.armed) <= end_us:
-            self._clock.now_us = max(self._clock.now_us, min(t.at_us for t in self.armed))
+        """Meet the deadlines at their times."""
+        while self.due_us <= end_us:
+            self._clock.now_us = max(self._clock.now_us, self.due_us)
             self.fire()
         self._clock.now_us = end_us
 
@@ -108,17 +80,20 @@ class FakeTransport:
         self.forgotten: list[int] = []
         self.error: str | None = None
         self.port_is_taken = False
-        self.drains = 0
 
-    def open_multihop(self) -> list[FakeReceiver]:
+    def open_multihop(self) -> None:
         if self.port_is_taken:
             raise TransportError("UDP port 4784 is in use")
-        opened = [FakeReceiver(14, multihop=True), FakeReceiver(16, multihop=True)]
-        self.receivers += opened
-        return opened
+        self.receivers += [FakeReceiver(14, multihop=True), FakeReceiver(16, multihop=True)]
 
     def close_multihop(self) -> None:
         self.receivers = [each for each in self.receivers if not each.multihop]
+
+    def readable(self, now_us: int, /) -> list[FakeReceiver]:
+        for receiver in self.receivers:
+            if not receiver.waiting:
+                receiver.emptied_us = receiver.heard_until_us = now_us
+        return [receiver for receiver in self.receivers if receiver.waiting]
 
     def drain(
         self,
@@ -128,7 +103,6 @@ class FakeTransport:
         deliver: Callable[[bytes, RxMeta], None],
         /,
     ) -> None:
-        self.drains += 1
         for _ in range(self._batch):
             if not receiver.waiting:
                 receiver.emptied_us = receiver.heard_until_us = now_us

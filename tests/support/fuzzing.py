@@ -23,7 +23,7 @@ from bfd.views import ProcessViews
 from bfd.vitals import VitalsReader
 from tests.support.bfd import FAST
 from tests.support.bfd_auth import a_key, authenticated
-from tests.support.bfd_fakes import START, FakeClock, FakeLoop, FakeReceiver, FakeTransport
+from tests.support.bfd_fakes import START, FakeClock, FakeReceiver, FakeTransport, FakeWaiter
 
 KINDS = [None, *AuthType]
 _TTLS = (255, 254, 0)
@@ -91,7 +91,7 @@ async def _converse(data: bytes) -> None:
     clock = FakeClock()
     engine = Engine(Discriminators(bytes(32)), lambda: 0.5, lambda _index: "eth0")
     driver: Driver[FakeReceiver] = Driver(
-        engine, FakeTransport(clock), FakeLoop(clock), clock, lambda: None
+        engine, FakeTransport(clock), FakeWaiter(clock), clock, lambda: None
     )
     views = ProcessViews(driver, clock, Scheduling(), VitalsReader())
 
