@@ -19,7 +19,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
 OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
 BENCH_PACKAGES := iperf3 iptables
-TEST_PACKAGES := $(OVN_PACKAGES) bird2 frr prometheus systemd tshark
+TEST_PACKAGES := $(OVN_PACKAGES) bird2 frr openssl prometheus systemd tshark
 
 # Installs what is missing of the packages in $(1). No service of theirs is started, now or at the
 # next boot: the lab and the tests run their own daemons in their own namespaces.

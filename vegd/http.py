@@ -7,17 +7,22 @@ pages and the status besides; it is readable by its owner only.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
-from aiohttp import web
 
+from vegd import web
 from vegd.errors import VegdError
-from vegd.metrics import CONTENT_TYPE, Reading, exposition
+from vegd.exposition import CONTENT_TYPE
+from vegd.metrics import Reading, exposition
+from vegd.web import Answer
 
 _ANSWER_S = 5.0
+_JSON = "application/json"
 
 
 class ListenError(VegdError):
@@ -35,56 +40,59 @@ class Pages:
     paths: Callable[[], dict[str, str]]
     """How the path of each family is."""
 
-    async def metrics(self, _: web.Request) -> web.Response:
+    async def metrics(self) -> Answer:
         """GET /metrics."""
-        text = exposition(await self._read())
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+        return Answer(200, exposition(await self._read()), CONTENT_TYPE)
 
-    async def livez(self, _: web.Request) -> web.Response:
+    async def livez(self) -> Answer:
         """GET /livez: answering is the proof."""
-        return web.Response(text="ok\n")
+        return Answer.text("ok\n")
 
-    async def readyz(self, _: web.Request) -> web.Response:
+    async def readyz(self) -> Answer:
         """GET /readyz: 200, or 503 with the reasons, one a line."""
         status = (await self._read()).status
         if status.is_ready:
-            return web.Response(text="ok\n")
+            return Answer.text("ok\n")
         reasons = "\n".join(status.reasons or (status.state.value,))
-        return web.Response(status=503, text=f"{reasons}\n")
+        return Answer.text(f"{reasons}\n", 503)
 
-    async def pathz(self, _: web.Request) -> web.Response:
+    async def pathz(self) -> Answer:
         """GET /pathz: each family in a word, for the siblings (see `vegd.paths`)."""
-        return web.json_response(self.paths())
+        return Answer(200, json.dumps(self.paths()).encode(), _JSON)
 
-    async def status(self, _: web.Request) -> web.Response:
+    async def status(self) -> Answer:
         """GET /v1/status (control socket only): the status as JSON."""
-        body = msgspec.json.encode((await self._read()).status)
-        return web.Response(body=body, content_type="application/json")
+        return Answer(200, msgspec.json.encode((await self._read()).status), _JSON)
 
-    async def set_drain(self, request: web.Request) -> web.Response:
+    async def set_drain(self, drained: bool) -> Answer:
         """POST /v1/drain, /v1/undrain (control socket only): the status afterwards."""
         try:
-            await self.drain(request.path == "/v1/drain")
+            await self.drain(drained)
         except OSError as exc:
-            return web.Response(status=500, text=f"{exc.filename}: {exc.strerror}\n")
-        return await self.status(request)
+            return Answer.text(f"{exc.filename}: {exc.strerror}\n", 500)
+        return await self.status()
 
     async def _read(self) -> Reading:
         async with asyncio.timeout(_ANSWER_S):
             return await self.read()
 
 
-def _application(pages: Pages, *, control: bool) -> web.Application:
-    application = web.Application()
-    application.router.add_get("/metrics", pages.metrics)
-    application.router.add_get("/livez", pages.livez)
-    application.router.add_get("/readyz", pages.readyz)
-    application.router.add_get("/pathz", pages.pathz)
-    if control:
-        application.router.add_get("/v1/status", pages.status)
-        application.router.add_post("/v1/drain", pages.set_drain)
-        application.router.add_post("/v1/undrain", pages.set_drain)
-    return application
+def _public(pages: Pages) -> web.Pages:
+    return {
+        "/metrics": {"GET": pages.metrics},
+        "/livez": {"GET": pages.livez},
+        "/readyz": {"GET": pages.readyz},
+        "/pathz": {"GET": pages.pathz},
+    }
+
+
+def _control(pages: Pages) -> web.Pages:
+    return {
+        **_public(pages),
+        "/v1/status": {"GET": pages.status},
+        "/v1/drain": {"POST": partial(pages.set_drain, True)},
+        "/v1/undrain": {"POST": partial(pages.set_drain, False)},
+    }
 
 
 @contextlib.asynccontextmanager
@@ -94,15 +102,15 @@ async def serve_tcp(pages: Pages, host: str, port: int) -> AsyncIterator[None]:
     Raises:
         ListenError: the address is in use or not ours.
     """
-    async with _runner(_application(pages, control=False)) as runner:
-        site = web.TCPSite(runner, host or None, port)
-        try:
-            await site.start()
-        except OSError as exc:
-            raise ListenError(
-                f"metrics.listen: {host}:{port} cannot be listened on ({exc.strerror}); "
-                "free the port or name another one"
-            ) from exc
+    server = web.Server(_public(pages))
+    try:
+        listener = await asyncio.start_server(server.accept, host or None, port)
+    except OSError as exc:
+        raise ListenError(
+            f"metrics.listen: {host}:{port} cannot be listened on ({exc.strerror}); "
+            "free the port or name another one"
+        ) from exc
+    async with _closing(listener, server):
         yield
 
 
@@ -112,13 +120,14 @@ async def serve_control(pages: Pages, path: Path) -> AsyncIterator[None]:
 
     A file that a killed agent has left is replaced: the caller holds the lock of the namespace.
     """
-    async with _runner(_application(pages, control=True)) as runner:
-        try:
-            path.unlink(missing_ok=True)
-            await web.UnixSite(runner, str(path)).start()
-            path.chmod(0o600)
-        except OSError as exc:
-            raise ListenError(f"{path}: cannot be listened on ({exc.strerror})") from exc
+    server = web.Server(_control(pages))
+    try:
+        path.unlink(missing_ok=True)
+        listener = await asyncio.start_unix_server(server.accept, path)
+        path.chmod(0o600)
+    except OSError as exc:
+        raise ListenError(f"{path}: cannot be listened on ({exc.strerror})") from exc
+    async with _closing(listener, server):
         try:
             yield
         finally:
@@ -126,10 +135,9 @@ async def serve_control(pages: Pages, path: Path) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _runner(application: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
-    await runner.setup()
+async def _closing(listener: asyncio.Server, server: web.Server) -> AsyncIterator[None]:
     try:
-        yield runner
+        yield
     finally:
-        await runner.cleanup()
+        listener.close()
+        await server.aclose()

@@ -7,28 +7,19 @@ Every name stands in docs/metrics.md. Times are in seconds, as Prometheus wants 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
-
-from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot
+from bfd import snapshot
+from bfd.snapshot import EngineSnapshot, SessionSnapshot
 from dataplane.kernel import ConntrackUsage, PolicyCounter
 from dataplane.model import GatewayIntent
 from dataplane.statistics import InterfaceStatistics
 from vegd import __version__
 from vegd.census import Taken
 from vegd.control import ReconcileCounters
+from vegd.exposition import Counter, Family, Gauge, Histogram, page, process_families
 from vegd.metrics_interfaces import interface_metrics
 from vegd.metrics_ports import port_metrics
 from vegd.paths import Path
 from vegd.status import GatewayStatus
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SESSION = ("local", "peer", "interface", "kind")
 _POLICY = ("policy", "direction", "family")
@@ -53,38 +44,32 @@ class Reading:
     interfaces: tuple[InterfaceStatistics, ...]
 
 
-class _ReadingCollector(Collector):
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-
-    def collect(self) -> Iterator[Metric]:
-        yield from _gateway(self._reading)
-        yield from _announcements(self._reading)
-        yield from _snat(self._reading)
-        yield from interface_metrics(self._reading.interfaces)
-        yield from _paths(self._reading.paths)
-        yield from port_metrics(self._reading.census, self._reading.intent)
-        if self._reading.engine is not None:
-            yield from _engine(self._reading.engine)
-            yield from _sessions(self._reading.engine.sessions)
-
-
 def exposition(reading: Reading) -> bytes:
     """The text of ``/metrics``."""
-    registry = CollectorRegistry()
-    registry.register(_ReadingCollector(reading))
-    ProcessCollector(registry=registry)
-    return generate_latest(registry)
+    return page(_families(reading))
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+def _families(reading: Reading) -> Iterator[Family]:
+    yield from _gateway(reading)
+    yield from _announcements(reading)
+    yield from _snat(reading)
+    yield from interface_metrics(reading.interfaces)
+    yield from _paths(reading.paths)
+    yield from port_metrics(reading.census, reading.intent)
+    if reading.engine is not None:
+        yield from _engine(reading.engine)
+        yield from _sessions(reading.engine.sessions)
+    yield from process_families()
 
 
-def _gateway(reading: Reading) -> Iterator[Metric]:
+def _gauge(name: str, text: str, value: float) -> Gauge:
+    return Gauge(name, text, value=value)
+
+
+def _gateway(reading: Reading) -> Iterator[Family]:
     status = reading.status
-    info = GaugeMetricFamily("vegd_build_info", "The version of vegd.", labels=["version"])
-    info.add_metric([__version__], 1)
+    info = Gauge("vegd_build_info", "The version of vegd.", labels=["version"])
+    info.add([__version__], 1)
     yield info
     yield _gauge("vegd_ready", "Whether the gateway is ready (1) or not (0).", status.is_ready)
     yield _gauge(
@@ -100,17 +85,17 @@ def _gateway(reading: Reading) -> Iterator[Metric]:
         "Whether the kernel looks as the configuration says.",
         status.dataplane == "converged",
     )
-    yield CounterMetricFamily(
+    yield Counter(
         "vegd_dataplane_attempts",
         "Looks at the kernel, each with the changes it found necessary.",
         value=reading.reconciles.attempts,
     )
-    yield CounterMetricFamily(
+    yield Counter(
         "vegd_dataplane_failed_attempts",
         "Attempts that left something undone.",
         value=reading.reconciles.failures,
     )
-    yield CounterMetricFamily(
+    yield Counter(
         "vegd_dataplane_attempt_seconds",
         "Time spent on looking at the kernel and changing it.",
         value=reading.reconciles.apply_s,
@@ -125,7 +110,7 @@ def _gateway(reading: Reading) -> Iterator[Metric]:
         "Objects of ours that somebody else had changed and that were put right, by kind.",
         reading.reconciles.repairs,
     )
-    yield CounterMetricFamily(
+    yield Counter(
         "vegd_conntrack_forgotten",
         "Tracked connections that contradicted the policies and were removed.",
         value=reading.reconciles.forgotten,
@@ -140,47 +125,45 @@ def _gateway(reading: Reading) -> Iterator[Metric]:
     yield _gauge(
         "vegd_bfd_engine_up", "Whether the BFD engine answers.", reading.engine is not None
     )
-    yield CounterMetricFamily(
+    yield Counter(
         "vegd_bfd_engine_restarts",
         "How often the agent had to start the BFD engine again.",
         value=reading.engine_restarts,
     )
 
 
-def _by_object(name: str, text: str, counts: Mapping[str, int]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=["object"])
+def _by_object(name: str, text: str, counts: Mapping[str, int]) -> Counter:
+    family = Counter(name, text, labels=["object"])
     for kind, count in sorted(counts.items()):
-        family.add_metric([kind], count)
+        family.add([kind], count)
     return family
 
 
-def _announcements(reading: Reading) -> Iterator[Metric]:
-    sent = CounterMetricFamily(
+def _announcements(reading: Reading) -> Iterator[Family]:
+    sent = Counter(
         "vegd_neighbour_announcements",
         "Gratuitous ARP and unsolicited NA sent for external addresses.",
         labels=["family"],
     )
     for version in (4, 6):
-        sent.add_metric([f"ipv{version}"], reading.announcements.get(version, 0))
+        sent.add([f"ipv{version}"], reading.announcements.get(version, 0))
     yield sent
-    yield CounterMetricFamily(
+    yield Counter(
         "vegd_neighbour_announcements_failed",
         "Rounds of announcements that the kernel refused to send.",
         value=reading.failed_announcements,
     )
 
 
-def _snat(reading: Reading) -> Iterator[Metric]:
-    packets = CounterMetricFamily(
+def _snat(reading: Reading) -> Iterator[Family]:
+    packets = Counter(
         "vegd_policy_packets", "Packets forwarded under an egress policy.", labels=_POLICY
     )
-    octets = CounterMetricFamily(
-        "vegd_policy_bytes", "Bytes forwarded under an egress policy.", labels=_POLICY
-    )
+    octets = Counter("vegd_policy_bytes", "Bytes forwarded under an egress policy.", labels=_POLICY)
     for each in reading.policies:
         labels = [each.policy, each.direction, f"ipv{each.family}"]
-        packets.add_metric(labels, each.packets)
-        octets.add_metric(labels, each.bytes)
+        packets.add(labels, each.packets)
+        octets.add(labels, each.bytes)
     yield packets
     yield octets
     if reading.conntrack is not None:
@@ -194,61 +177,61 @@ def _snat(reading: Reading) -> Iterator[Metric]:
             "The most connections the kernel tracks here.",
             reading.conntrack.maximum,
         )
-        yield CounterMetricFamily(
+        yield Counter(
             "vegd_conntrack_insert_failures",
             "Connections that found no place in the table, for want of a free port for instance.",
             value=reading.conntrack.insert_failures,
         )
-        yield CounterMetricFamily(
+        yield Counter(
             "vegd_conntrack_drops",
             "Packets dropped because the table was full.",
             value=reading.conntrack.drops,
         )
-        yield CounterMetricFamily(
+        yield Counter(
             "vegd_conntrack_early_drops",
             "Connections given up before their time to make room.",
             value=reading.conntrack.early_drops,
         )
 
 
-def _paths(paths: Iterable[Path]) -> Iterator[Metric]:
-    up = GaugeMetricFamily(
+def _paths(paths: Iterable[Path]) -> Iterator[Family]:
+    up = Gauge(
         "vegd_path_up", "Whether the probes of a family reach the outside.", labels=["family"]
     )
-    withdrawn = GaugeMetricFamily(
+    withdrawn = Gauge(
         "vegd_path_withdrawn",
         "Whether the sessions of a family are down because of its probes.",
         labels=["family"],
     )
     labels = ["family", "target"]
-    target = GaugeMetricFamily("vegd_probe_up", "Whether a target answers.", labels=labels)
-    seconds = GaugeMetricFamily(
+    target = Gauge("vegd_probe_up", "Whether a target answers.", labels=labels)
+    seconds = Gauge(
         "vegd_probe_duration_seconds", "How long the newest answer took.", labels=labels
     )
-    answered = CounterMetricFamily("vegd_probe_answers", "Probes with an answer.", labels=labels)
-    failed = CounterMetricFamily("vegd_probe_failures", "Probes without one.", labels=labels)
+    answered = Counter("vegd_probe_answers", "Probes with an answer.", labels=labels)
+    failed = Counter("vegd_probe_failures", "Probes without one.", labels=labels)
     for path in paths:
         family = f"ipv{path.version}"
         if path.streaks:
-            up.add_metric([family], not path.reasons)
-            withdrawn.add_metric([family], path.withdrawn_at is not None)
+            up.add([family], not path.reasons)
+            withdrawn.add([family], path.withdrawn_at is not None)
         for each in path.streaks:
             names = [family, each.name]
-            target.add_metric(names, each.up)
-            answered.add_metric(names, each.answered)
-            failed.add_metric(names, each.failed)
+            target.add(names, each.up)
+            answered.add(names, each.answered)
+            failed.add(names, each.failed)
             if each.last_s is not None:
-                seconds.add_metric(names, each.last_s)
+                seconds.add(names, each.last_s)
     yield from (up, withdrawn, target, seconds, answered, failed)
 
 
-def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
-    yield CounterMetricFamily(
+def _engine(engine: EngineSnapshot) -> Iterator[Family]:
+    yield Counter(
         "vegd_bfd_stalls",
         "Wake-ups of the engine later than half the shortest interval.",
         value=engine.stalls,
     )
-    yield CounterMetricFamily(
+    yield Counter(
         "vegd_bfd_stalled_seconds",
         "How late these wake-ups were, added up.",
         value=engine.stalled_us / 1_000_000,
@@ -259,13 +242,13 @@ def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
         engine.longest_stall_us / 1_000_000,
     )
     yield from _processor(engine)
-    overflows = CounterMetricFamily(
+    overflows = Counter(
         "vegd_bfd_receive_overflows",
         "Packets that found no room in a receive buffer (SO_RXQ_OVFL), by socket.",
         labels=["socket"],
     )
     for socket, count in sorted(engine.overflows.items()):
-        overflows.add_metric([socket], count)
+        overflows.add([socket], count)
     yield overflows
     yield _histogram(
         "vegd_bfd_transmit_lateness_seconds",
@@ -277,13 +260,13 @@ def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
         "How late the expiry of a detection time was judged.",
         engine.detection_lateness,
     )
-    unclaimed = CounterMetricFamily(
+    unclaimed = Counter(
         "vegd_bfd_unclaimed_packets_dropped",
         "Received packets dropped that belong to no session, by reason.",
         labels=["reason"],
     )
     for reason, count in sorted(engine.discards.items()):
-        unclaimed.add_metric([reason], count)
+        unclaimed.add([reason], count)
     yield unclaimed
     yield _gauge(
         "vegd_bfd_unsolicited_sessions",
@@ -297,14 +280,14 @@ def _engine(engine: EngineSnapshot) -> Iterator[Metric]:
     )
 
 
-def _processor(engine: EngineSnapshot) -> Iterator[Metric]:
+def _processor(engine: EngineSnapshot) -> Iterator[Family]:
     """What the engine was granted and denied; what the kernel does not tell is left out."""
-    granted = GaugeMetricFamily(
+    granted = Gauge(
         "vegd_bfd_engine_info",
         "What the engine was granted.",
         labels=["scheduling", "memory"],
     )
-    granted.add_metric([engine.scheduling, engine.memory], 1)
+    granted.add([engine.scheduling, engine.memory], 1)
     yield granted
     if engine.cpu_limit is not None:
         yield _gauge(
@@ -330,26 +313,19 @@ def _processor(engine: EngineSnapshot) -> Iterator[Metric]:
     )
     for name, text, value in counters:
         if value is not None:
-            yield CounterMetricFamily(name, text, value=value)
+            yield Counter(name, text, value=value)
 
 
 def _seconds(us: int | None) -> float | None:
     return None if us is None else us / 1_000_000
 
 
-def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
-    buckets: list[tuple[str, float]] = []
-    total = 0
-    bounds = [str(bound / 1_000_000) for bound in histogram.bounds_us] + ["+Inf"]
-    for bound, count in zip(bounds, histogram.counts, strict=True):
-        total += count
-        buckets.append((bound, total))
-    return HistogramMetricFamily(
-        name, text, buckets=buckets, sum_value=histogram.sum_us / 1_000_000
-    )
+def _histogram(name: str, text: str, histogram: snapshot.Histogram) -> Histogram:
+    bounds = [bound / 1_000_000 for bound in histogram.bounds_us]
+    return Histogram(name, text, bounds, histogram.counts, histogram.sum_us / 1_000_000)
 
 
-def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
+def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Family]:
     gauges = {
         "state": "State of the session: 0 AdminDown, 1 Down, 2 Init, 3 Up.",
         "back_off": "How many times slower than configured, because packets were lost.",
@@ -367,20 +343,20 @@ def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
         "packets_received": "Control packets accepted.",
         "packets_sent": "Control packets sent.",
     }
-    families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
-        name: GaugeMetricFamily(f"vegd_bfd_session_{name}", text, labels=_SESSION)
+    families: dict[str, Family] = {
+        name: Gauge(f"vegd_bfd_session_{name}", text, labels=_SESSION)
         for name, text in gauges.items()
     }
     families |= {
-        name: CounterMetricFamily(f"vegd_bfd_session_{name}", text, labels=_SESSION)
+        name: Counter(f"vegd_bfd_session_{name}", text, labels=_SESSION)
         for name, text in counters.items()
     }
-    dropped = CounterMetricFamily(
+    dropped = Counter(
         "vegd_bfd_session_packets_dropped",
         "Control packets refused, by reason.",
         labels=[*_SESSION, "reason"],
     )
-    unsent = CounterMetricFamily(
+    unsent = Counter(
         "vegd_bfd_session_packets_not_sent",
         "Control packets that the kernel refused to send, by error.",
         labels=[*_SESSION, "error"],
@@ -390,11 +366,11 @@ def _sessions(sessions: Iterable[SessionSnapshot]) -> Iterator[Metric]:
         kind = "multihop" if key.multihop else "single-hop"
         labels = [key.local, key.peer, key.interface, kind]
         for name, value in _values(each).items():
-            families[name].add_metric(labels, value)
+            families[name].add(labels, value)
         for reason, count in sorted(each.discards.items()):
-            dropped.add_metric([*labels, reason], count)
+            dropped.add([*labels, reason], count)
         for error, count in sorted(each.send_errors.items()):
-            unsent.add_metric([*labels, error], count)
+            unsent.add([*labels, error], count)
     yield from families.values()
     yield dropped
     yield unsent

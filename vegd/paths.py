@@ -14,6 +14,7 @@ the siblings fail, too.
 """
 
 import asyncio
+import json
 import logging
 import random
 import time
@@ -21,16 +22,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
+import h11
 
 from dataplane.kernel import Kernel
 from dataplane.model import IPAddress, Side
+from vegd import web
 from vegd.probing import probe
 from vegd.spec_probes import Probes, Target
 
 log = logging.getLogger(__name__)
 
 _VERSIONS = (4, 6)
+_PATHZ_BYTES = 4096
 
 Probe = Callable[[], Awaitable[str | None]]
 """One probe: None for an answer, else why there was none."""
@@ -235,20 +238,20 @@ async def _probe_on(streak: Streak, once: Probe, probes: Probes) -> None:
 
 async def _healthy(version: int, probes: Probes) -> int:
     """How many siblings reach the outside and are in use for a family."""
-    timeout = aiohttp.ClientTimeout(total=probes.timeout / 1000)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    timeout_s = probes.timeout / 1000
 
-        async def ask(host: str, port: int) -> bool:
-            place = f"[{host}]" if ":" in host else host
-            try:
-                async with session.get(f"http://{place}:{port}/pathz") as answer:
-                    document = await answer.json()
-                    return bool(document[f"ipv{version}"] == "up")
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
-                return False
+    async def ask(host: str, port: int) -> bool:
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            async with asyncio.timeout(timeout_s), web.connection(host, port) as streams:
+                page = await web.fetch(
+                    web.Plain(*streams), host=place, path="/pathz", most=_PATHZ_BYTES
+                )
+            return page.status == 200 and json.loads(page.body)[f"ipv{version}"] == "up"
+        except (h11.ProtocolError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+            return False
 
-        answers = await asyncio.gather(*(ask(each.host, each.port) for each in probes.siblings))
-    return sum(answers)
+    return sum(await asyncio.gather(*(ask(each.host, each.port) for each in probes.siblings)))
 
 
 def _tell(path: Path, external: Side) -> None:

@@ -9,8 +9,9 @@ import os
 import socket
 import struct
 
-import aiohttp
+import h11
 
+from vegd import web
 from vegd.spec_probes import Target
 from vegd.texts import Address
 
@@ -33,30 +34,29 @@ async def probe(target: Target, source: Address, timeout_s: float) -> str | None
             return await _http(target, source)
     except TimeoutError:
         return f"no answer within {timeout_s:g} s"
-    except (OSError, aiohttp.ClientError) as exc:
+    except (OSError, h11.ProtocolError) as exc:
         return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
 
 
 async def _tcp(target: Target, source: Address) -> None:
-    _, writer = await asyncio.open_connection(
-        str(target.address), target.port_used, local_addr=(str(source), 0)
-    )
-    writer.close()
+    async with web.connection(str(target.address), target.port_used, str(source)):
+        return
 
 
 async def _http(target: Target, source: Address) -> str | None:
     """A status below 400 is an answer; a certificate is checked against `host`."""
-    address = f"[{target.address}]" if target.address.version == 6 else target.address
-    url = f"{target.kind}://{address}:{target.port_used}{target.path}"
-    headers = {"Host": target.host} if target.host else {}
-    connector = aiohttp.TCPConnector(local_addr=(str(source), 0), force_close=True)
-    async with (
-        aiohttp.ClientSession(connector=connector) as session,
-        session.get(
-            url, headers=headers, allow_redirects=False, server_hostname=target.host
-        ) as answer,
-    ):
-        return None if answer.status < 400 else f"HTTP status {answer.status}"
+    address = str(target.address)
+    place = f"[{address}]" if target.address.version == 6 else address
+    host = target.host or (place if target.port is None else f"{place}:{target.port}")
+    async with web.connection(address, target.port_used, str(source)) as (reader, writer):
+        if target.kind == "https":
+            from vegd.tls import Tls  # noqa: PLC0415 - OpenSSL takes 5 MB
+
+            channel: web.Channel = await Tls.open(reader, writer, target.host or address)
+        else:
+            channel = web.Plain(reader, writer)
+        answer = await web.fetch(channel, host=host, path=target.path)
+    return None if answer.status < 400 else f"HTTP status {answer.status}"
 
 
 async def _icmp(target: Target, source: Address) -> str | None:

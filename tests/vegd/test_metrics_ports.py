@@ -28,7 +28,7 @@ def _census(addresses: int) -> Census:
 def _samples(census: Census) -> dict[str, list[float]]:
     intent = replace(gateway_intent(), translation=Translation((), (1001, 1100)))
     families = port_metrics(Taken(census, 0.0, 0.1), intent)
-    return {family.name: [each.value for each in family.samples] for family in families}
+    return {family.name: [value for _, value in family.samples] for family in families}
 
 
 def test_the_share_is_that_of_the_busiest_destination() -> None:

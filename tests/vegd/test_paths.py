@@ -1,18 +1,19 @@
 """Paths: when probes speak for an outage, and when a gateway may leave because of one."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address, ip_interface
 
 import pytest
-from aiohttp import web
 
 from dataplane.model import Side
 from tests.support.dataplane_fake import FakeKernel
 from vegd.paths import Path, Paths, Streak
 from vegd.spec_probes import Probes
 from vegd.texts import Listen
+from vegd.web import Answer, Server
 
 EXTERNAL = Side("net1", (ip_interface("172.17.0.11/16"),), (ip_address("172.17.0.1"),))
 
@@ -67,30 +68,19 @@ class _Neighbour(FakeKernel):
 @asynccontextmanager
 async def _siblings(words: list[str]) -> AsyncIterator[tuple[Listen, ...]]:
     """Other gateways, that say of their IPv4 path what stands in the list at that moment."""
-    places: list[Listen] = []
-    runners: list[web.AppRunner] = []
+    async with AsyncExitStack() as stack:
+        places: list[Listen] = []
+        for number in range(len(words)):
 
-    def answering(number: int) -> Callable[[web.Request], web.Response]:
-        return lambda _: web.json_response({"ipv4": words[number], "ipv6": "up"})
+            async def pathz(number: int = number) -> Answer:
+                return Answer.text(json.dumps({"ipv4": words[number], "ipv6": "up"}))
 
-    for number in range(len(words)):
-        app = web.Application()
-
-        async def pathz(request: web.Request, number: int = number) -> web.Response:
-            return answering(number)(request)
-
-        app.router.add_get("/pathz", pathz)
-        runner = web.AppRunner(app, shutdown_timeout=0)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        runners.append(runner)
-        places.append(Listen("127.0.0.1", runner.addresses[0][1]))
-    try:
+            server = Server({"/pathz": {"GET": pathz}})
+            listener = await asyncio.start_server(server.accept, "127.0.0.1", 0)
+            stack.push_async_callback(server.aclose)
+            stack.callback(listener.close)
+            places.append(Listen("127.0.0.1", listener.sockets[0].getsockname()[1]))
         yield tuple(places)
-    finally:
-        for runner in runners:
-            await runner.cleanup()
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -5,13 +5,13 @@ the caller's address, so that a probe knows which gateway it came through.
 """
 
 import asyncio
+import contextlib
 import socket
-
-from aiohttp import web
 
 from vegd.lab.topology import ECHO_PORT, HTTP_PORT
 
 _LARGEST = 2048
+_REQUEST_S = 10.0
 
 
 def _echo(server: socket.socket) -> None:
@@ -32,8 +32,14 @@ def _udp_socket(family: socket.AddressFamily) -> socket.socket:
     return server
 
 
-async def _tell(request: web.Request) -> web.Response:
-    return web.Response(text=f"{request.remote}\n")
+async def _tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """HTTP/1.0: the end of the connection is the end of the answer."""
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        async with asyncio.timeout(_REQUEST_S):
+            await reader.readuntil(b"\r\n\r\n")
+        caller = writer.get_extra_info("peername")[0]
+        writer.write(f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n{caller}\n".encode())
+    writer.close()
 
 
 async def serve() -> None:
@@ -42,12 +48,8 @@ async def serve() -> None:
     for family in (socket.AF_INET, socket.AF_INET6):
         server = _udp_socket(family)
         loop.add_reader(server, _echo, server)
-    application = web.Application()
-    application.router.add_get("/", _tell)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, None, HTTP_PORT).start()
-    await asyncio.Event().wait()
+    async with await asyncio.start_server(_tell, None, HTTP_PORT) as listener:
+        await listener.serve_forever()
 
 
 if __name__ == "__main__":
