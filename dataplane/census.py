@@ -17,8 +17,9 @@ from ipaddress import ip_address
 from operator import itemgetter
 
 from dataplane.connections import CT_GET, FAMILIES, SRC_NAT, read
-from dataplane.nfnetlink import NLM_F_DUMP, Channel, attribute, attributes
+from dataplane.nfnetlink import Channel
 from dataplane.portuse import WITH_PORTS, Census, Destination, PortUse
+from dataplane.wire import NLM_F_DUMP, attribute, attributes
 
 _BUSIEST = 10
 _ADDRESS_BYTES = {4: 4, 6: 16}

@@ -10,14 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from dataplane.errors import Refused
 from dataplane.model import Connection, Flow
-from dataplane.nfnetlink import (
-    NFNL_SUBSYS_CTNETLINK,
-    NLM_F_ACK,
-    NLM_F_DUMP,
-    Channel,
-    attribute,
-    attributes,
-)
+from dataplane.nfnetlink import NFNL_SUBSYS_CTNETLINK, Channel
+from dataplane.wire import NLM_F_ACK, NLM_F_DUMP, attribute, attributes
 
 CT_GET, _CT_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | 1, NFNL_SUBSYS_CTNETLINK << 8 | 2
 _ORIGINAL, _REPLY, _STATUS, _ZONE = 1, 2, 3, 18

@@ -8,7 +8,8 @@ What went wrong it counts per processor (CTA_STATS of nfnetlink_conntrack.h).
 from pathlib import Path
 
 from dataplane.kernel import ConntrackUsage
-from dataplane.nfnetlink import NFNL_SUBSYS_CTNETLINK, NLM_F_DUMP, Channel, attributes
+from dataplane.nfnetlink import NFNL_SUBSYS_CTNETLINK, Channel
+from dataplane.wire import NLM_F_DUMP, attributes
 
 _DIRECTORY = Path("/proc/sys/net/netfilter")
 _GET_STATS_CPU = NFNL_SUBSYS_CTNETLINK << 8 | 4

@@ -60,7 +60,7 @@ class LinuxKernel:
             )
         nftables = Nftables()
         try:
-            return cls(await Netlink.open(), nftables)
+            return cls(Netlink(), nftables)
         except BaseException:
             nftables.close()
             raise
@@ -71,13 +71,13 @@ class LinuxKernel:
             self._neighbours.close()
         self._news.close()
         self._nftables.close()
-        await self._netlink.aclose()
+        self._netlink.close()
 
     async def interfaces(self) -> Mapping[str, Interface]:
         """All interfaces by name."""
         self._doubt()
         if self._interfaces is None:
-            self._interfaces = await self._netlink.interfaces()
+            self._interfaces = self._netlink.interfaces()
         return self._interfaces
 
     async def observe(self, desired: DataplaneState) -> DataplaneState:
@@ -87,7 +87,7 @@ class LinuxKernel:
         self._doubt()
         wish = replace(desired, sysctls=frozenset(), nft=None)
         if self._observed is None or self._observed[0] != wish:
-            self._observed = wish, await self._netlink.observe(wish)
+            self._observed = wish, self._netlink.observe(wish)
         return replace(
             self._observed[1],
             sysctls=read_sysctls(desired.sysctls),
@@ -123,7 +123,7 @@ class LinuxKernel:
             if isinstance(op.object, NftChange):
                 await self._nftables.change(op.object.before, op.object.after)
             else:
-                await self._netlink.apply(op)
+                self._netlink.apply(op)
         except DataplaneError as exc:
             return exc
         return None
@@ -204,7 +204,7 @@ class LinuxKernel:
     async def neighbour_answers(self, interface: str, address: IPAddress, timeout_s: float) -> bool:
         """Whether a host on the link answers ARP or neighbour discovery in time."""
         if self._neighbours is None:
-            self._neighbours = await Neighbours.open()
+            self._neighbours = Neighbours()
         return await self._neighbours.answers(interface, address, timeout_s)
 
     async def announce(self, interface: str, addresses: Sequence[IPAddress]) -> None:

@@ -13,8 +13,9 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
-from dataplane.nfnetlink import NETLINK_NETFILTER, attributes
+from dataplane.nfnetlink import NETLINK_NETFILTER
 from dataplane.ownership import NFT_TABLE
+from dataplane.wire import attributes
 
 _LARGEST = 1 << 16
 _NFNLGRP_NFTABLES = 7

@@ -8,59 +8,51 @@ as well.
 
 import asyncio
 import socket
-from typing import Self
-
-from pyroute2 import AsyncIPRoute  # type: ignore[import-untyped]
-from pyroute2.netlink.exceptions import NetlinkError  # type: ignore[import-untyped]
 
 from dataplane.model import IPAddress
+from dataplane.rtnetlink import FAMILIES, NDA_DST, NEIGHBOUR, RTM_NEWNEIGH, Routing
+from dataplane.wire import NLM_F_CREATE, NLM_F_REPLACE, attribute
 
 _NTF_USE = 1
-_NUD_REACHABLE = 2
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_NUD_NONE, _NUD_REACHABLE, _NUD_PROBE = 0, 0x02, 0x10
 _LOOK_S = 0.02
 
 
 class Neighbours:
     """A netlink socket for such questions."""
 
-    def __init__(self, socket: AsyncIPRoute) -> None:
-        self._socket = socket
-        # One conversation at a time: the answers on a socket are told apart by their order.
-        self._turn = asyncio.Lock()
-
-    @classmethod
-    async def open(cls) -> Self:
+    def __init__(self) -> None:
         """Open the socket."""
-        socket = AsyncIPRoute()
-        await socket.setup_endpoint()
-        return cls(socket)
+        self._routing = Routing()
 
     def close(self) -> None:
         """Close it."""
-        self._socket.close()
+        self._routing.close()
 
     async def answers(self, interface: str, address: IPAddress, timeout_s: float) -> bool:
         """Whether the neighbour answers within the time; OSError where it cannot be asked."""
         index = socket.if_nametoindex(interface)
-        key = {"dst": str(address), "ifindex": index, "family": _FAMILIES[address.version]}
-        async with self._turn:
-            try:
-                await self._socket.neigh("change", **key, state="probe")
-            except NetlinkError:
-                # Not known, or never resolved: there is no address to probe.
-                try:
-                    await self._socket.neigh("replace", **key, flags=_NTF_USE, state="none")
-                except NetlinkError as exc:
-                    raise OSError(exc.code, str(exc)) from exc
+        try:
+            self._ask(index, address, _NUD_PROBE, 0, NLM_F_REPLACE)
+        except OSError:
+            # Not known, or never resolved: there is no address to probe.
+            self._ask(index, address, _NUD_NONE, _NTF_USE, NLM_F_CREATE | NLM_F_REPLACE)
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while not await self._reachable(key):
+        while not self._reachable(index, address):
             if asyncio.get_running_loop().time() >= deadline:
                 return False
             await asyncio.sleep(_LOOK_S)
         return True
 
-    async def _reachable(self, key: dict[str, object]) -> bool:
-        async with self._turn:
-            states = [each["state"] async for each in await self._socket.get_neighbours(**key)]
-        return _NUD_REACHABLE in states
+    def _ask(self, index: int, address: IPAddress, state: int, flags: int, how: int) -> None:
+        header = NEIGHBOUR.pack(FAMILIES[address.version], index, state, flags, 0)
+        self._routing.request(RTM_NEWNEIGH, header + attribute(NDA_DST, address.packed), how)
+
+    def _reachable(self, index: int, address: IPAddress) -> bool:
+        return any(
+            found_index == index and state == _NUD_REACHABLE
+            for (_, found_index, state, _, _), found in self._routing.neighbours(
+                address.version, index
+            )
+            if found.get(NDA_DST) == address.packed
+        )

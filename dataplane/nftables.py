@@ -14,15 +14,10 @@ from typing import Any
 from dataplane.errors import DataplaneError, NftablesMissing, PermissionDenied
 from dataplane.model import NftTable
 from dataplane.monitor import nftables_watch
-from dataplane.nfnetlink import (
-    NFNL_SUBSYS_NFTABLES,
-    NLM_F_DUMP,
-    Channel,
-    attribute,
-    attributes,
-)
+from dataplane.nfnetlink import NFNL_SUBSYS_NFTABLES, Channel
 from dataplane.ownership import NFT_FAMILY, NFT_TABLE
 from dataplane.ruleset import parse, transaction
+from dataplane.wire import NLM_F_DUMP, attribute, attributes
 
 Json = dict[str, Any]
 

@@ -9,8 +9,9 @@ import pytest
 
 from dataplane import census
 from dataplane.model import Translation
-from dataplane.nfnetlink import NFNL_SUBSYS_CTNETLINK, Channel, attribute
+from dataplane.nfnetlink import NFNL_SUBSYS_CTNETLINK, Channel
 from dataplane.portuse import Census, ports_available
+from dataplane.wire import attribute
 from tests.support.dataplane import EXTERNAL, gateway_intent, inside_thread
 
 _NEW = NFNL_SUBSYS_CTNETLINK << 8
