@@ -91,6 +91,11 @@ class _Connection:
                 raise ControlError(str(answer.get("error", "refused without a reason")))
         return answers
 
+    @property
+    def ended(self) -> bool:
+        """Whether the engine has closed it; known without asking."""
+        return self._reader.at_eof()
+
     async def next(self) -> Json:
         """The next line that the engine sends of its own accord."""
         return await self._answer()
@@ -139,6 +144,11 @@ class Client:
     def pid(self) -> int:
         """The engine's process, as it is called where it runs; 0 when not connected."""
         return self._connection.pid if self._connection else 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engine was there at the last look at the socket; costs nothing."""
+        return self._connection is not None and not self._connection.ended
 
     async def connect(self) -> None:
         """Connect, if not connected. Raises OSError; ControlError if the versions differ."""

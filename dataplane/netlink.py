@@ -36,6 +36,7 @@ from dataplane.sources import IPNetwork
 from dataplane.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute, attributes
 
 _SYSCTLS = Path("/proc/sys")
+_SYSCTL_BYTES = 4096
 _NEW = NLM_F_CREATE | NLM_F_EXCL
 _IFF_UP = 1
 _IFA_F_NODAD = 2
@@ -333,7 +334,12 @@ def read_sysctls(wished: frozenset[Sysctl]) -> frozenset[Sysctl]:
 def read_sysctl(path: str) -> str | None:
     """The value of a kernel parameter in this network namespace; None if there is none."""
     try:
-        return (_SYSCTLS / path).read_text("ascii").strip()
+        # Without a file object: parameters are read all the time.
+        descriptor = os.open(f"{_SYSCTLS}/{path}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, _SYSCTL_BYTES).decode("ascii").strip()
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
 

@@ -11,6 +11,12 @@ class VegdError(Exception):
     exit_status = 1
 
 
+class UsageError(VegdError):
+    """A command line that cannot be used."""
+
+    exit_status = 2
+
+
 class Unreachable(VegdError):
     """The daemon that should answer is not there, or does not answer in time."""
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _DRAIN_S = 3.0
 _AGAIN_S = 0.05
+_LOOKS = 5
+"""To ask takes a millisecond; whether the engine is there is looked at so often in between."""
 
 
 class _Set(NamedTuple):
@@ -131,11 +133,18 @@ class Sessions:
             self._note_turned_away(self.snapshot)
             if self.in_step != before:
                 self._on_change()
-            try:
+            await self._rest(client)
+
+    async def _rest(self, client: Client) -> None:
+        """Until there is something to give, or it is time to ask. Raises OSError when the engine
+        has gone, which shows without asking."""
+        for _ in range(_LOOKS):
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.engine_poll_s):
                     await self._dirty.wait()
-            except TimeoutError:
-                pass
+                return
+            if not client.is_connected:
+                raise ConnectionResetError("it has closed the connection")
 
     def _note_turned_away(self, snapshot: EngineSnapshot) -> None:
         """RFC 9468 §6: that the limit was met is worth a line, but not one for each packet."""

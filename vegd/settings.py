@@ -36,7 +36,7 @@ class Settings:
     attempt_timeout_s: float = 15.0
     """One convergence that takes longer is given up and tried again."""
     engine_poll_s: float = 1.0
-    """How often the agent makes sure that the engine is there and holds what it was given."""
+    """How often the agent makes sure that the engine is there."""
 
     @property
     def engine_socket(self) -> Path:

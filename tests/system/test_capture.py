@@ -192,7 +192,7 @@ def test_without_scapy_it_says_which_extra() -> None:
 
 def test_the_daemon_and_the_other_commands_never_load_scapy() -> None:
     code = (
-        "import sys, vegd.cli.app, vegd.agent, vegd.cli.run, vegd.cli.capture\n"
+        "import sys, vegd.cli.app, vegd.agent, vegd.cli.daemon, vegd.cli.capture\n"
         "print('scapy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

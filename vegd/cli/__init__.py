@@ -1,19 +1,29 @@
 """The ``vegd`` command: one module per command, imported when it is used.
 
-``vegd bfd`` is dispatched before anything else is imported, so that the engine carries nothing but
-the standard library. Exit status of every command: 0 well, 1 not well, 2 bad usage or bad
-configuration, 3 the daemon could not be asked.
+The processes that stay, ``vegd bfd``, ``run`` and ``agent``, are dispatched before anything else is
+imported, so that they carry only what they need: the engine nothing but the standard library, the
+agent no command line of the others and, until a probe needs it, no OpenSSL. Exit status of every
+command: 0 well, 1 not well, 2 bad usage or bad configuration, 3 the daemon could not be asked.
 """
 
 import sys
 
 
 def main() -> None:
-    """Run the command line; never returns."""
-    if sys.argv[1:2] == ["bfd"]:
-        from bfd.__main__ import main as serve  # noqa: PLC0415 - the engine stays light
+    """Run the command line."""
+    command, arguments = "".join(sys.argv[1:2]), sys.argv[2:]
+    if command == "bfd":
+        from bfd.__main__ import main as engine  # noqa: PLC0415 - see above
 
-        raise SystemExit(serve(sys.argv[2:]))
-    from vegd.cli.app import run_command_line  # noqa: PLC0415 - and so does its start
+        raise SystemExit(engine(arguments))
+    if command in {"run", "agent"}:
+        from bfd.lean import without_openssl  # noqa: PLC0415 - see above
+
+        without_openssl()
+        from vegd.cli.daemon import main as daemon  # noqa: PLC0415 - only now
+
+        daemon(command, arguments)
+        return
+    from vegd.cli.app import run_command_line  # noqa: PLC0415 - see above
 
     run_command_line()

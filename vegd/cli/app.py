@@ -1,17 +1,14 @@
-"""The command line as a whole: which commands there are, and how errors reach the user.
+"""The command line as a whole: which commands there are.
 
 Importing this module is cheap: each command imports what it needs when it runs.
 """
 
-import sys
 from typing import Annotated
 
 import typer
 
 from vegd import __version__
 from vegd.cli import (
-    agent,
-    bfd,
     capture,
     check,
     clean,
@@ -22,13 +19,13 @@ from vegd.cli import (
     plan,
     policies,
     ports,
-    run,
+    processes,
     sessions,
     status,
     support_bundle,
     why,
 )
-from vegd.errors import VegdError
+from vegd.cli.complaints import complaining
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,9 +53,8 @@ def vegd(
     """
 
 
-app.command()(run.run)
-app.command()(agent.agent)
-app.command(add_help_option=False, context_settings=bfd.PASS_ON)(bfd.bfd)
+for process in (processes.run, processes.agent, processes.bfd):
+    app.command(add_help_option=False, context_settings=processes.PASS_ON)(process)
 app.command()(check.check)
 app.command()(plan.plan)
 app.command()(status.status)
@@ -78,27 +74,5 @@ app.add_typer(lab.app, name="lab")
 
 def run_command_line() -> None:
     """Run the command line; an expected error is one line on standard error."""
-    try:
+    with complaining():
         app(prog_name="vegd")
-    except VegdError as exc:
-        _complain(exc)
-    except BaseExceptionGroup as group:
-        expected, unexpected = group.split(VegdError)
-        if unexpected is not None or expected is None:
-            raise
-        _complain(_first(expected))
-    except BrokenPipeError:
-        # The reader has gone (| head); what it has not read is not missed.
-        sys.stderr.close()
-        raise SystemExit(0) from None
-
-
-def _first(group: BaseExceptionGroup[VegdError]) -> VegdError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
-
-
-def _complain(error: VegdError) -> None:
-    for line in str(error).splitlines():
-        typer.echo(f"vegd: {line}", err=True)
-    raise SystemExit(error.exit_status)

@@ -1,26 +1,74 @@
-"""What ``vegd run`` and ``vegd agent`` have in common."""
+"""``vegd run`` and ``vegd agent``: the daemon. Its command line is read by argparse, because what
+the other commands need for that would stay in its memory: typer, pydantic and rich, 15 MB.
+"""
 
+import argparse
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from bfd import logs
 from vegd.agent import run_agent
-from vegd.errors import VegdError
-from vegd.settings import Settings
+from vegd.cli.complaints import complaining
+from vegd.errors import UsageError
+from vegd.settings import RUNTIME_DIR_VARIABLE, Settings, default_runtime_dir
+
+_ABOUT = {
+    "run": """Run the gateway: the agent, and the BFD engine as its child.
+
+SIGTERM drains (AdminDown first, forwarding goes on), a second one ends at once. SIGHUP or a change
+of the file reloads the configuration without touching what did not change.""",
+    "agent": """Run the agent only; the BFD engine runs on its own (vegd bfd).
+
+It can be stopped, restarted and upgraded with the sessions Up: the engine keeps them.""",
+}
 
 
-class UsageError(VegdError):
-    """A command line that cannot be used."""
+def main(command: str, arguments: Sequence[str]) -> None:
+    """Run the daemon until a signal. Raises SystemExit with a complaint on standard error."""
+    options = _parser(command).parse_args(arguments)
+    with complaining():
+        try:
+            logs.configure(options.log_level, options.log_format)
+        except ValueError as exc:
+            raise UsageError(str(exc)) from exc
+        settings = Settings(
+            config=options.config,
+            runtime_dir=options.runtime_dir,
+            log_level=options.log_level,
+            log_format=options.log_format,
+        )
+        asyncio.run(run_agent(settings, with_engine=command == "run"))
 
-    exit_status = 2
 
-
-def serve(config: Path, runtime_dir: Path, logging: tuple[str, str], *, with_engine: bool) -> None:
-    """Run the agent until a signal. Raises VegdError, one line for the user."""
-    level, form = logging
-    try:
-        logs.configure(level, form)
-    except ValueError as exc:
-        raise UsageError(str(exc)) from exc
-    settings = Settings(config=config, runtime_dir=runtime_dir, log_level=level, log_format=form)
-    asyncio.run(run_agent(settings, with_engine=with_engine))
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"vegd {command}",
+        description=_ABOUT[command],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        "-c",
+        metavar="FILE",
+        type=Path,
+        default=Path("/etc/vegd/gateway.yaml"),
+        help="the gateway's configuration (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runtime-dir",
+        metavar="DIR",
+        type=Path,
+        default=default_runtime_dir(),
+        help=f"directory of the control sockets (default: ${RUNTIME_DIR_VARIABLE} or /run/vegd)",
+    )
+    parser.add_argument(
+        "--log-level", metavar="LEVEL", default="info", help="debug, info, warning or error"
+    )
+    parser.add_argument(
+        "--log-format",
+        metavar="FORMAT",
+        default="auto",
+        help="auto (text on a terminal, JSON otherwise), text or json",
+    )
+    return parser

@@ -15,7 +15,6 @@ import typer
 from bfd.client import Client
 from bfd.config import SessionKey
 from bfd.override import Override
-from vegd.cli.daemon import UsageError
 from vegd.cli.engine import (
     AnyPeer,
     OwnRuntimeDir,
@@ -24,6 +23,7 @@ from vegd.cli.engine import (
     asked,
     no_session,
 )
+from vegd.errors import UsageError
 from vegd.words import override_text
 
 clear = typer.Typer(no_args_is_help=True)

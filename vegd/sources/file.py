@@ -81,7 +81,7 @@ class FileSource:
 
     async def _changed(self) -> _Reading | None:
         """What the file says now, if that is new and has come to rest; None otherwise."""
-        signature = await asyncio.to_thread(_signature, self._path)
+        signature = _signature(self._path)
         if signature == self._signature:
             return None
         reading = await asyncio.to_thread(read_bytes, self._path)

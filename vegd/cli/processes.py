@@ -1,0 +1,27 @@
+"""The processes as they show in the overview; they are dispatched in `vegd.cli`, and read their own
+arguments."""
+
+import typer
+
+PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+def run(context: typer.Context) -> None:
+    """Run the gateway: the agent, and the BFD engine as its child."""
+    from vegd.cli.daemon import main  # noqa: PLC0415 - --help stays quick
+
+    main("run", context.args)
+
+
+def agent(context: typer.Context) -> None:
+    """Run the agent only; the BFD engine runs on its own (vegd bfd)."""
+    from vegd.cli.daemon import main  # noqa: PLC0415 - --help stays quick
+
+    main("agent", context.args)
+
+
+def bfd(context: typer.Context) -> None:
+    """Run the BFD engine alone: standard library only, a process of its own."""
+    from bfd.service import main  # noqa: PLC0415 - --help stays quick
+
+    raise typer.Exit(main(context.args))
