@@ -4,12 +4,14 @@ import json
 import os
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vegd.cli.options import AsJson, show, table
+from vegd.errors import VegdError
 
 if TYPE_CHECKING:
     from vegd.lab.lab import Lab
@@ -27,6 +29,16 @@ Router = Annotated[str, typer.Option("--router", help="linux (the embedded one) 
 Gateways = Annotated[int, typer.Option("--gateways", help="1 to 16.")]
 Clients = Annotated[int, typer.Option("--clients", help="1 to 8.")]
 Multiplier = Annotated[int, typer.Option("--multiplier", help="BFD's detect multiplier.")]
+
+
+@app.callback()
+def lab() -> None:
+    """Say what is missing before anything is begun."""
+    if find_spec("pyroute2") is None:
+        raise VegdError(
+            "vegd lab needs packages that are missing; install the extra 'lab' "
+            "(pip install 'vegd[lab]')"
+        )
 
 
 @app.command()
