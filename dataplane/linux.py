@@ -13,7 +13,7 @@ from dataplane.connections import flows, forget
 from dataplane.errors import DataplaneError, PermissionDenied
 from dataplane.kernel import ConntrackUsage, PolicyCounter
 from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress, NftTable, Sysctl
-from dataplane.monitor import changes, nftables_watch, routing_watch
+from dataplane.monitor import changes, routing_watch
 from dataplane.neighbours import Neighbours
 from dataplane.netlink import Netlink, read_sysctl, read_sysctls
 from dataplane.nfnetlink import Channel
@@ -143,7 +143,7 @@ class LinuxKernel:
         # No task group: a generator that is closed while it waits would break it (PEP 789).
         followers = [
             asyncio.create_task(follow(changes(routing_watch))),
-            asyncio.create_task(follow(changes(nftables_watch))),
+            asyncio.create_task(follow(self._nftables.changes())),
             asyncio.create_task(follow(self._sysctl_changes())),
         ]
         for follower in followers:

@@ -10,13 +10,15 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 
 from dataplane.nfnetlink import NETLINK_NETFILTER
 from dataplane.ownership import NFT_TABLE
 from dataplane.wire import attributes
 
+_SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 270, 1, 2
+"""linux/socket.h, linux/netlink.h; the module socket knows them from Python 3.14 on, if at all."""
 _LARGEST = 1 << 16
 _NFNLGRP_NFTABLES = 7
 _NFT_MSG_NEWGEN = 15
@@ -45,9 +47,25 @@ class Watch:
         self, protocol: int, groups: Iterable[int], is_news: Callable[[bytes], bool]
     ) -> None:
         self._is_news = is_news
+        self._groups = tuple(groups)
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._socket.setblocking(False)
-        self._socket.bind((0, sum(1 << (group - 1) for group in groups)))
+        self._socket.bind((0, 0))
+        self._set_membership(_ADD_MEMBERSHIP)
+
+    def _set_membership(self, option: int) -> None:
+        for group in self._groups:
+            self._socket.setsockopt(_SOL_NETLINK, option, group)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hear nothing inside the context. Where nobody listens the kernel makes no messages."""
+        self._set_membership(_DROP_MEMBERSHIP)
+        try:
+            yield
+        finally:
+            if self._socket.fileno() >= 0:  # not closed meanwhile
+                self._set_membership(_ADD_MEMBERSHIP)
 
     def close(self) -> None:
         """Close the socket."""

@@ -6,8 +6,10 @@ The socket belongs to the network namespace of the thread that makes it.
 """
 
 import asyncio
+import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -56,6 +58,7 @@ class Nftables:
         self._library.set_numeric_symbol_output(True)
         self._channel = Channel()
         self._watch = nftables_watch()
+        self._watches = {self._watch}
         self._believed: NftTable | None = None
         self._believed_until = 0.0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nftables")
@@ -83,17 +86,36 @@ class Nftables:
             return {"nftables": []}
         raise _refusal("nft list table", error)
 
+    async def changes(self) -> AsyncIterator[None]:
+        """Yields whenever somebody else has changed the table; perhaps for `change`, too."""
+        watch = nftables_watch()
+        self._watches.add(watch)
+        try:
+            while True:
+                await watch.wait()
+                yield
+        finally:
+            self._watches.remove(watch)
+            watch.close()
+
     async def change(self, before: NftTable | None, after: NftTable | None) -> None:
-        """Carry out one transaction, whole or not at all. Raises DataplaneError."""
+        """Carry out one transaction, whole or not at all. Raises DataplaneError.
+
+        Meanwhile nothing is listened to: the kernel would tell of each element, which takes longer
+        than to add it. What others do in that time shows in the number of transactions.
+        """
+        commands = transaction(before, after)
         generation = self._generation()
         until, self._believed_until = self._believed_until, 0.0
         is_known = before is self._believed and until > 0 and not self._watch.touched()
-        status, _, error = await self._run(transaction(before, after))
+        with contextlib.ExitStack() as stack:
+            for watch in self._watches:
+                stack.enter_context(watch.paused())
+            status, _, error = await self._run(commands)
+        # From here on others are heard again; only now it is certain that nothing was missed.
         if status != 0:
             raise _refusal(f"nft table {NFT_FAMILY} {NFT_TABLE}", error)
         if is_known and self._generation() == generation + 1:
-            # Nobody else has changed any ruleset meanwhile, so all that was heard is our own.
-            self._watch.touched()
             self._believed, self._believed_until = after, until
 
     async def rehearse(self, table: NftTable) -> None:

@@ -1,15 +1,18 @@
 """What was dumped is believed until the kernel tells of a change, and no longer."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from dataplane.diff import diff
 from dataplane.kernel import Kernel
+from dataplane.linux import LinuxKernel
 from dataplane.model import Bandwidth, DataplaneState
+from dataplane.nftables import Json, Nftables
 from dataplane.plan import Plan
 from dataplane.render import render
-from tests.support.dataplane import build, converge, gateway_intent, with_kernel
+from tests.support.dataplane import build, converge, gateway_intent, policy, with_kernel
 from tests.support.netns import run
 
 pytestmark = pytest.mark.kernel
@@ -71,5 +74,74 @@ def test_without_news_nothing_is_dumped_until_the_belief_is_too_old(
         assert later.routes is not seen.routes
         assert (await kernel.observe(WISH)).routes is not later.routes
         assert later == seen
+
+    with_kernel(gw, story)
+
+
+STEAL = "nft delete element inet vegd sources4-23 { 192.168.0.0 }"
+OTHER = "nft add table inet somebody"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("command", [STEAL, OTHER])
+def test_what_others_do_during_a_transaction_of_ours_is_found_though_nothing_is_heard(
+    netns: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, when: str, command: str
+) -> None:
+    gw = build(netns).gateway
+    whole, listed = Nftables._run, []
+
+    async def disturbed(self: Nftables, commands: list[Json]) -> tuple[int, Json, str]:
+        listed.append("list" in commands[0])
+        if when == "before" and not listed[-1]:
+            run(gw, *command.split())
+        answer = await whole(self, commands)
+        if when == "after" and not listed[-1]:
+            run(gw, *command.split())
+        return answer
+
+    async def story(kernel: Kernel) -> None:
+        await settled(kernel)
+        monkeypatch.setattr(Nftables, "_run", disturbed)
+        policies = (*gateway_intent().policies, policy("third", "192.168.7.0/24"))
+        wish = render(gateway_intent(policies=policies))
+        await converge(kernel, wish)
+        assert listed == [False]
+        seen = await kernel.observe(wish)
+        assert listed == [False, True], "the table was looked at again"
+        assert bool(diff(seen, wish)) is (command == STEAL)
+        assert (await kernel.observe(wish)).nft is seen.nft
+
+    with_kernel(gw, story)
+
+
+def test_a_change_of_ours_is_no_news_and_that_of_somebody_else_is(
+    netns: Callable[[str], str],
+) -> None:
+    gw = build(netns).gateway
+
+    async def story(kernel: Kernel) -> None:
+        assert isinstance(kernel, LinuxKernel)
+        await settled(kernel)
+        news = asyncio.Event()
+
+        async def follow() -> None:
+            async for _ in kernel._nftables.changes():
+                news.set()
+
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(0.1)
+        policies = (*gateway_intent().policies, policy("third", "192.168.7.0/24"))
+        for wish in (render(gateway_intent(policies=policies)), WISH):
+            report = await converge(kernel, wish)
+            assert "nft" in {op.kind for op in report.applied}
+        # What was told of is there at once: delivery is part of the transaction.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not news.is_set()
+        run(gw, *STEAL.split())
+        async with asyncio.timeout(60):
+            await news.wait()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
     with_kernel(gw, story)
