@@ -7,11 +7,12 @@ The socket belongs to the network namespace of the thread that makes it.
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import msgspec
 
 from dataplane.errors import DataplaneError, NftablesMissing, PermissionDenied
 from dataplane.model import NftTable
@@ -154,11 +155,11 @@ class Nftables:
 
     async def _run(self, commands: list[Json]) -> tuple[int, Json, str]:
         loop = asyncio.get_running_loop()
-        text = json.dumps({"nftables": commands})
+        text = msgspec.json.encode({"nftables": commands}).decode()
         status, output, error = await loop.run_in_executor(self._thread, self._library.cmd, text)
         try:
-            return status, json.loads(output) if output else {}, error
-        except ValueError as exc:
+            return status, msgspec.json.decode(output) if output else {}, error
+        except msgspec.DecodeError as exc:
             # libnftables 1.0.6 cannot print a table with flags, and ours has none.
             raise DataplaneError(
                 f"nft table {NFT_FAMILY} {NFT_TABLE}: it cannot be listed; {_OWNED}"

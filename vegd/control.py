@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from dataplane.diff import diff
 from dataplane.drift import drift
@@ -20,6 +21,7 @@ from dataplane.kernel import Kernel
 from dataplane.model import DataplaneState, GatewayIntent
 from dataplane.plan import ApplyReport, NftChange, Plan
 from dataplane.render import render
+from dataplane.sources import Sources
 from dataplane.stale import Judge, local_addresses
 from vegd.backoff import Backoff
 from vegd.compile import Intent, Waiting, compile  # noqa: A004 - the architecture's word
@@ -28,6 +30,7 @@ from vegd.holes import FAMILIES, families_without_path
 from vegd.originals import Originals
 from vegd.settings import Settings
 from vegd.sources.file import SpecSnapshot
+from vegd.spec import GatewaySpec
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,17 @@ class ReconcileCounters:
     """Time spent in attempts, in seconds."""
 
 
+class _Wish(NamedTuple):
+    """What a specification comes to on a machine. Many sources take time, so it is made anew only
+    when one of the two is another."""
+
+    spec: GatewaySpec
+    facts: NodeFacts
+    intent: Intent
+    sources: Sources
+    desired: DataplaneState
+
+
 class Reconciler:
     """Runs attempts, one at a time. `on_change` is called after each that changed the outcome."""
 
@@ -88,6 +102,7 @@ class Reconciler:
         self.counters = ReconcileCounters()
         self._stood: DataplaneState | None = None
         """What the kernel was last seen to look like when it was as wished."""
+        self._wish: _Wish | None = None
         self._judged: GatewayIntent | None = None
         """What the tracked connections were last compared with."""
         self._originals = Originals(settings.runtime_dir)
@@ -171,18 +186,17 @@ class Reconciler:
     async def _converge(self, snapshot: SpecSnapshot) -> Convergence:
         facts = NodeFacts(await self._kernel.interfaces(), await self._kernel.tracking())
         assert snapshot.spec is not None  # noqa: S101 - run() asks first
-        compiled = compile(snapshot.spec, facts)
-        if isinstance(compiled, Waiting):
+        wish = self._compile(snapshot.spec, facts)
+        if isinstance(wish, Waiting):
             return Convergence(
                 Phase.WAITING,
                 forwarded=frozenset(),
                 generation=snapshot.generation,
-                reasons=compiled.reasons,
+                reasons=wish.reasons,
                 intent=self.convergence.intent,
             )
+        _, _, compiled, sources, desired = wish
         intent = compiled.dataplane
-        sources = intent.sources()
-        desired = render(intent, sources)
         observed = await self._kernel.observe(desired)
         plan = diff(observed, desired)
         if not plan:
@@ -200,6 +214,16 @@ class Reconciler:
             self._stood = desired
             return Convergence(Phase.CONVERGED, FAMILIES, snapshot.generation, intent=compiled)
         return self._failure(snapshot.generation, compiled, report, left)
+
+    def _compile(self, spec: GatewaySpec, facts: NodeFacts) -> _Wish | Waiting:
+        if self._wish is None or self._wish.spec is not spec or self._wish.facts != facts:
+            compiled = compile(spec, facts)
+            if isinstance(compiled, Waiting):
+                return compiled
+            sources = compiled.dataplane.sources()
+            desired = render(compiled.dataplane, sources)
+            self._wish = _Wish(spec, facts, compiled, sources, desired)
+        return self._wish
 
     async def _forget(self, judge: Judge) -> None:
         """Forget the connections that contradict the policies, once for each version of them."""
