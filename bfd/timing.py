@@ -12,7 +12,7 @@ SLOW_TX_US = 1_000_000
 """The fastest Desired Min TX that a session may have while it is not Up (§6.8.3)."""
 
 _WAKE_EARLY_US = 1_200
-_LONGEST_TICK_US = 8_192
+_LONGEST_TICK_US = 16_384
 
 
 def transmit_interval_us(desired_min_tx_us: int, remote_min_rx_us: int) -> int:
@@ -47,11 +47,10 @@ class Pace:
         self.shortest_us = -(-interval_us * 3 // 4)
         self.longest_us = interval_us * 9 // 10 if detect_mult == 1 else interval_us
         self._width_us = self.longest_us - self.shortest_us
-        # Waking up costs more than sending. So packets leave on ticks, powers of two that are 8 %
-        # of the interval or less: sessions that wait for the same tick share a wake-up, and the
-        # ticks of slow sessions fall together with ticks of faster ones.
-        self._tick_us = 1 << max(min(interval_us // 12, _LONGEST_TICK_US).bit_length() - 1, 0)
-        self._early_us = min(_WAKE_EARLY_US, interval_us // 8)
+        self._early_us = min(_WAKE_EARLY_US, interval_us // 10)
+        self._tick_us = _tick_us(
+            self.shortest_us + self._early_us // 4, self.longest_us - self._early_us
+        )
 
     def gap_us(self, draw: float) -> int:
         """A distance between two packets; `draw` is a fresh random number, 0 <= draw < 1."""
@@ -83,3 +82,16 @@ class Pace:
             return leaves_us
         leaves_us = -(-low_us // tick_us) * tick_us
         return low_us if leaves_us > sent_us + self.longest_us - self._early_us else leaves_us
+
+
+def _tick_us(shortest_us: int, longest_us: int) -> int:
+    """On which multiples packets leave that are to be so far apart.
+
+    Waking up costs more than sending; sessions that wait for the same tick share a wake-up. So the
+    tick is the longest of which at least two are in the room for jitter, for chance to choose from;
+    and a power of two, so that the ticks of slow sessions fall together with those of faster ones.
+    """
+    tick_us = _LONGEST_TICK_US
+    while tick_us > 1 and longest_us // tick_us <= -(-shortest_us // tick_us):
+        tick_us //= 2
+    return tick_us

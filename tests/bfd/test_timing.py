@@ -47,6 +47,13 @@ def test_D13_spacing_is_75_to_100_percent_and_random(interval_ms: int) -> None:
     assert statistics.stdev(gaps) > interval * 0.045
 
 
+@pytest.mark.parametrize("mult", [1, 3])
+def test_D13_there_is_always_more_than_one_distance_to_choose_from(mult: int) -> None:
+    for interval in range(10_000, 400_000, 1_700):
+        gaps = spacings(interval, mult, count=200)
+        assert statistics.stdev(gaps) > interval * 0.01, interval
+
+
 def test_D14_multiplier_one_keeps_ten_percent_distance_from_the_detection_time() -> None:
     gaps = spacings(100_000, 1, 1000)
     assert min(gaps) >= 75_000
@@ -85,4 +92,4 @@ def test_sessions_of_one_interval_leave_on_common_ticks() -> None:
     leaves = {
         pace.leaves_us(pace.next_planned_us(10**9, 10**9, rng.random()), 10**9) for _ in range(500)
     }
-    assert len(leaves) <= 8
+    assert len(leaves) <= 3
