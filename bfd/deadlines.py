@@ -43,13 +43,14 @@ class DeadlineQueue(Generic[D]):
             self._count += 1
             heappush(self._heap, (due_us, self._count, item))
 
-    def pop_due(self, now_us: int) -> D | None:
-        """Take out an item whose deadline has come, or None. `update` puts it back."""
-        if self.next_due_us() > now_us:
-            return None
-        _, _, item = heappop(self._heap)
-        item.queued_us = NEVER_US
-        return item
+    def pop_due(self, now_us: int) -> list[D]:
+        """Take out the items whose deadlines have come, in their order. `update` puts one back."""
+        due = []
+        while self.next_due_us() <= now_us:
+            _, _, item = heappop(self._heap)
+            item.queued_us = NEVER_US
+            due.append(item)
+        return due
 
     def next_due_us(self) -> int:
         """The earliest deadline, exact; NEVER_US when there is none."""

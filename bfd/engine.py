@@ -7,7 +7,7 @@ set linger in AdminDown for the peer's detection time; then they are gone.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from bfd.actions import NOTHING, Actions
@@ -16,10 +16,10 @@ from bfd.deadlines import DeadlineQueue
 from bfd.discriminators import Discriminators
 from bfd.fsm import State
 from bfd.lateness import Lateness, Stalls, Worst
-from bfd.marks import Marks
 from bfd.memory import Memory
 from bfd.override import Override
 from bfd.packet import ControlPacket, Discard, RxMeta, decode
+from bfd.registry import Registry
 from bfd.session import Session
 from bfd.unsolicited import Guests, Invitation
 
@@ -49,7 +49,7 @@ class Remembered(NamedTuple):
     memory: Memory
 
 
-class Engine:
+class Engine(Registry):
     """See the module.
 
     `draw` returns random numbers (0 <= x < 1) for the jitter; `interface_name` turns an interface
@@ -62,15 +62,7 @@ class Engine:
         draw: Callable[[], float],
         interface_name: Callable[[int], str],
     ) -> None:
-        self._discriminators = discriminators
-        self.marks = Marks()
-        """Where the times at which peers were heard are kept; exchanged before the first session
-        for marks that outlive the engine."""
-        self._draw = draw
-        self._interface_name = interface_name
-        self._by_discr: dict[int, Session] = {}
-        self._by_key: dict[SessionKey, Session] = {}
-        self._by_addresses: dict[tuple[str, str, bool], tuple[Session, ...]] = {}
+        super().__init__(discriminators, draw, interface_name)
         self._by_steady_wire: dict[bytes, Session] = {}
         self._lingering: set[SessionKey] = set()
         self._committed: dict[SessionKey, SessionConfig] = {}
@@ -257,7 +249,7 @@ class Engine:
 
     # Packets --------------------------------------------------------------------------------
 
-    def repeats(self, data: bytes, ttl: int, at_us: int, *, multihop: bool) -> bool:
+    def repeats(self, data: bytes, ttl: int, at_us: int, multihop: bool, /) -> bool:
         """Take a datagram if it is, byte by byte, the steady one of its session.
 
         That is nearly every datagram there is. Any other one is left to `receive`.
@@ -333,14 +325,6 @@ class Engine:
             return None
         return self._create(self._in_force(answer), meta.at_us)
 
-    def _by_address(self, meta: RxMeta) -> Session | None:
-        # RFC 5883 §4.1 and RFC 5881 §3: the port tells the kind.
-        candidates = self._by_addresses.get((meta.local, meta.peer, meta.multihop), ())
-        for candidate in candidates:
-            if not candidate.key.interface or self._arrived_on(candidate.key.interface, meta):
-                return candidate
-        return None
-
     def _refuse_stranger(self, why: Discard, meta: RxMeta) -> None:
         """A packet that belongs to no session; its source may still explain why one is Down."""
         self.discards[why] += 1
@@ -348,55 +332,48 @@ class Engine:
         if session is not None:
             session.losses.refuse(why, session.heard_us)
 
-    def _arrived_on(self, interface: str, meta: RxMeta) -> bool:
-        try:
-            return self._interface_name(meta.ifindex) == interface
-        except OSError:
-            return False
-
     # Time -----------------------------------------------------------------------------------
 
     def next_due_us(self) -> int:
         """When `expire` must be called next; timing.NEVER_US without sessions."""
         return self._queue.next_due_us()
 
-    def expire(self, now_us: int, heard_until_us: int) -> Iterator[Effect]:
-        """Do everything that is due at `now_us`; exhaust the iterator.
+    def expire(self, now_us: int, heard_until_us: int) -> list[Effect]:
+        """Do everything that is due at `now_us`.
 
         Silence is judged up to `heard_until_us` only (see `Session.expire`). What could not be
         judged yet stays due, and `must_read` says so.
         """
         self.must_read = False
         self.marks.awake(now_us)
-        due = []
-        while (session := self._queue.pop_due(now_us)) is not None:
-            due.append(session)
+        effects = []
+        due = self._queue.pop_due(now_us)
         if due:
             self.worst.note(now_us, now_us - due[0].due_us)
         for session in due:
-            if session.detection_is_due(heard_until_us):
+            if session.detection_is_due(now_us) and self._can_judge(session, heard_until_us):
                 self.detection_lateness.record(session.detection_lateness_us(now_us))
-            else:
-                if session.transmit_is_due(now_us):
-                    late_us = session.transmit_lateness_us(now_us)
-                    self.transmit_lateness.record(late_us)
-                    if late_us > session.tx_interval_us // 2:
-                        self.stalls.note(now_us, late_us)
-                if session.detection_is_due(now_us):
-                    self.must_read = True
+            elif session.transmit_is_due(now_us):
+                late_us = session.transmit_lateness_us(now_us)
+                self.transmit_lateness.record(late_us)
+                if late_us > session.tx_interval_us // 2:
+                    self.stalls.note(now_us, late_us)
             actions = session.expire(now_us, heard_until_us)
             if session.retire_us <= now_us:
                 self._forget(session)
             else:
                 self._take_note(session)
             if actions:
-                yield Effect(session, actions)
+                effects.append(Effect(session, actions))
+        return effects
 
-    # Registry -------------------------------------------------------------------------------
+    def _can_judge(self, session: Session, heard_until_us: int) -> bool:
+        """Whether the end of a detection time can be judged yet; if not, there must be reading."""
+        possible = session.detection_is_due(heard_until_us)
+        self.must_read = self.must_read or not possible
+        return possible
 
-    def _create(self, config: SessionConfig, now_us: int) -> Session:
-        discr = self._discriminators.allocate(config.key)
-        return self._enter(Session(config, discr, self._draw, now_us))
+    # After each -------------------------------------------------------------------------------
 
     def _take_note(self, session: Session) -> None:
         self._queue.update(session)
@@ -407,36 +384,11 @@ class Engine:
             session.is_news = False
             self.news[session] = None
 
-    def _enter(self, session: Session) -> Session:
-        key = session.key
-        session.mark = self.marks.take(session.local_discr)
-        self._by_key[key] = session
-        self._by_discr[session.local_discr] = session
-        pair = (key.local, key.peer, key.multihop)
-        # A session of a named interface goes before one that takes any.
-        self._by_addresses[pair] = tuple(
-            sorted(
-                (*self._by_addresses.get(pair, ()), session),
-                key=lambda s: s.key.interface,
-                reverse=True,
-            )
-        )
-        return session
-
     def _forget(self, session: Session) -> None:
         key = session.key
         if key in self.guests:
             self.guests.forget(key)
             self.news[session] = None
         self._lingering.discard(key)
-        del self._by_key[key]
-        del self._by_discr[session.local_discr]
         self._by_steady_wire.pop(session.steady_wire, None)
-        self.marks.give_back(session.mark)
-        pair = (key.local, key.peer, key.multihop)
-        rest = tuple(s for s in self._by_addresses[pair] if s is not session)
-        if rest:
-            self._by_addresses[pair] = rest
-        else:
-            del self._by_addresses[pair]
-        self._discriminators.release(session.local_discr)
+        self._leave(session)

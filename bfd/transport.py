@@ -16,7 +16,6 @@ arrived has been read. Silence after that time proves nothing yet.
 import errno
 import select
 import socket
-import sys
 import time
 from collections.abc import Callable
 from struct import Struct
@@ -48,6 +47,7 @@ _SO_RXQ_OVFL = 40
 _IP_PKTINFO = 8
 _IP_RECVTTL = 12
 
+_INT = Struct("=I")
 _TIMESTAMP = Struct("=qq")
 _PKTINFO_4 = Struct("=i4s4s")
 _PKTINFO_6 = Struct("=16sI")
@@ -249,6 +249,8 @@ class UdpTransport:
         recvmsg = receiver.sock.recvmsg
         ttl_kind = receiver.ttl_kind
         multihop = receiver.multihop
+        emptied_us = receiver.emptied_us
+        at_us = receiver.heard_until_us
         offset_us = self._clock() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
         for _ in range(BATCH):
             try:
@@ -267,19 +269,19 @@ class UdpTransport:
                     seconds, nanoseconds = _TIMESTAMP.unpack(value)
                     at_us = seconds * 1_000_000 + nanoseconds // 1000 + offset_us
                 elif kind == ttl_kind:
-                    ttl = int.from_bytes(value, sys.byteorder)
+                    (ttl,) = _INT.unpack(value)
                 elif kind == _SO_RXQ_OVFL:
                     # Comes only with packets that arrived after a loss.
-                    receiver.overflows = int.from_bytes(value, sys.byteorder)
+                    (receiver.overflows,) = _INT.unpack(value)
             # A step of the wall clock must not move an arrival out of what is possible: after the
             # socket was last seen empty, and not in the future.
             if at_us > now_us:
                 at_us = now_us
-            elif at_us < receiver.emptied_us:
-                at_us = receiver.emptied_us
-            receiver.heard_until_us = max(receiver.heard_until_us, at_us)
-            if not repeats(data, ttl, at_us, multihop=multihop):
+            elif at_us < emptied_us:
+                at_us = emptied_us
+            if not repeats(data, ttl, at_us, multihop):
                 deliver(data, receiver.meta(ancillary, address[0], ttl, at_us))
+        receiver.heard_until_us = max(receiver.heard_until_us, at_us)
 
     def count_overflows(self) -> int:
         """Packets that found no room in any receive buffer."""

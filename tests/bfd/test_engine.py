@@ -296,7 +296,7 @@ def test_ten_thousand_steady_rounds_leave_no_garbage() -> None:
 
 
 def repeated(engine: Engine, data: bytes, now_us: int, ttl: int = 255, **kind: bool) -> bool:
-    return engine.repeats(data, ttl, now_us, multihop=kind.get("multihop", False))
+    return engine.repeats(data, ttl, now_us, kind.get("multihop", False))
 
 
 def test_a_repeated_datagram_ends_the_silence_and_nothing_else_is_taken_for_one() -> None:

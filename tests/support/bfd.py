@@ -228,7 +228,7 @@ class Link:
                 receiver.held_back.append(partial(deliver, self.now_us))
                 return
             meta = RxMeta(key.peer, key.local, 255, 2, at_us or self.now_us, key.multihop)
-            if receiver.engine.repeats(wire, 255, meta.at_us, multihop=key.multihop):
+            if receiver.engine.repeats(wire, 255, meta.at_us, key.multihop):
                 self.heard_us[receiver.name] = meta.at_us
                 return
             refused = self._refused(receiver)

@@ -109,7 +109,7 @@ class FakeTransport:
                 return
             data, meta = receiver.waiting.popleft()
             receiver.heard_until_us = max(receiver.heard_until_us, meta.at_us)
-            if not repeats(data, meta.ttl, meta.at_us, multihop=meta.multihop):
+            if not repeats(data, meta.ttl, meta.at_us, meta.multihop):
                 deliver(data, meta)
 
     def heard_until_us(self) -> int:
