@@ -2,6 +2,11 @@
 
 Built once by `build`; then two processes do the work: the engine, and `vegd.lab.router`, which
 follows the engine and keeps the next hops.
+
+A multipath route spreads sources anew whenever a next hop comes or goes. So that no TCP connection
+moves to a gateway that does not know it, the router remembers the next hop of each: the packet that
+begins a connection leaves its number as the connection's mark, and with that mark those that follow
+are routed by a table of that one gateway, as long as there is a route in it.
 """
 
 import json
@@ -9,7 +14,7 @@ import sys
 
 from vegd.lab import namespaces
 from vegd.lab.state import LabState
-from vegd.lab.topology import Topology
+from vegd.lab.topology import Family, Topology
 
 
 def build(topology: Topology, state: LabState) -> None:
@@ -36,6 +41,7 @@ def build(topology: Topology, state: LabState) -> None:
             "net/ipv6/fib_multipath_hash_fields": hash_by_source,
         },
     )
+    _keep_connections(router, topology)
     for gateway in topology.gateways:
         _plug(gateway.namespace, gateway.mac, router, gateway.name, "subnet1")
     for client in topology.clients:
@@ -48,6 +54,41 @@ def build(topology: Topology, state: LabState) -> None:
     options = json.dumps(topology.options.to_json())
     command = [sys.executable, "-m", "vegd.lab.router", str(state.directory), options]
     state.start("router", router, command)
+
+
+def gateway_table(number: int) -> int:
+    """The routing table of the connections that keep to one gateway, counted from 1."""
+    return 100 + number
+
+
+def _keep_connections(router: str, topology: Topology) -> None:
+    """Connections go on by the gateway through which they have begun."""
+    numbers = range(1, len(topology.gateways) + 1)
+    rules = "".join(f"rule add fwmark {n} lookup {gateway_table(n)}\n" for n in numbers)
+    for version in ("-4", "-6"):
+        namespaces.run(["ip", "-n", router, version, "-batch", "-"], stdin=rules)
+    marks = {
+        family: ", ".join(
+            f"{gateway.internal_address(family)} : {number}"
+            for number, gateway in enumerate(topology.gateways, 1)
+        )
+        for family in Family
+    }
+    ruleset = f"""table inet sticky {{
+        chain choose {{
+            type filter hook forward priority filter
+            iifname subnet2 meta l4proto tcp ct state new jump mark_new
+        }}
+        chain mark_new {{
+            ct mark set rt ip nexthop map {{ {marks[Family.IPV4]} }}
+            ct mark set rt ip6 nexthop map {{ {marks[Family.IPV6]} }}
+        }}
+        chain keep {{
+            type filter hook prerouting priority mangle
+            iifname subnet2 meta l4proto tcp meta mark set ct mark
+        }}
+    }}"""
+    namespaces.run(namespaces.inside(router, "nft", "-f", "-"), stdin=ruleset)
 
 
 def _plug(namespace: str, mac: str, router: str, port: str, bridge: str) -> None:
