@@ -8,12 +8,10 @@ again.
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import os
 import socket
-import stat
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -27,6 +25,7 @@ from bfd.fsm import Diagnostic
 from bfd.handover import HandoverError
 from bfd.hold import HoldTime
 from bfd.inspection import Inspection, Views, flush
+from bfd.listener import ControlSocketError, listen
 from bfd.override import Override
 from bfd.protocol import Json, ProtocolError, dump
 from bfd.snapshot import config_from_json, key_from_json
@@ -40,10 +39,6 @@ _WRITE_BUFFER = 16_384
 _TIDY_UP_EVERY = 32
 # From Python 3.13 on a server would remove its socket itself, also one that goes on elsewhere.
 _KEEP_THE_NAME: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-
-
-class ControlSocketError(Exception):
-    """The control socket cannot be opened; the message says why."""
 
 
 class Host(inspection.Host, Protocol):
@@ -109,7 +104,7 @@ class ControlServer:
         Raises ControlSocketError, also when another engine listens there.
         """
         try:
-            sock = inherited or _listening_socket(self._path)
+            sock = inherited or listen(self._path)
             self._inode = self._path.stat().st_ino
         except OSError as exc:
             raise ControlSocketError(f"control socket {self._path}: {exc.strerror or exc}") from exc
@@ -371,38 +366,3 @@ class _Connection:
 
 def _refusal(text: str) -> bytes:
     return dump({"ok": False, "error": text})
-
-
-def _listening_socket(path: Path) -> socket.socket:
-    _make_room(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        sock.bind(str(path))
-        sock.listen()
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-    return sock
-
-
-def _make_room(path: Path) -> None:
-    """Remove the socket of an engine that is gone; refuse if one answers, or if it is no socket."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ControlSocketError(f"control socket {path}: something else has this name")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except OSError as exc:
-            if exc.errno == errno.ECONNREFUSED:
-                path.unlink()
-                return
-    raise ControlSocketError(f"another BFD engine is using {path}; stop it first")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bfd.history import Transition
-from bfd.transport import Receiver
+from bfd.receiver import Receiver
 
 _READY, _RUNNING = b"ready", b"running"
 _START_S = 30.0

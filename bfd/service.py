@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bfd import handover, journal, logs, recovery
-from bfd.control import ControlServer, ControlSocketError
+from bfd.control import ControlServer
 from bfd.discriminators import KEY_LENGTH, Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
@@ -32,13 +32,15 @@ from bfd.handover import HandoverError, Parcel, Predecessor, Successor
 from bfd.history import Transition
 from bfd.journal import Head, Identity, Journal, JournalRefused
 from bfd.keeper import Keeper
+from bfd.listener import ControlSocketError
 from bfd.notify import notify
 from bfd.realtime import Scheduling, lock_memory, open_many_files, stop_collecting
+from bfd.receiver import Receiver
 from bfd.recorder import Recorder
 from bfd.recovery import recover
 from bfd.selector import EngineLoop, EngineSelector, monotonic_us
 from bfd.shared_marks import SharedMarks
-from bfd.transport import Receiver, TransportError, UdpTransport
+from bfd.transport import TransportError, UdpTransport
 from bfd.views import ProcessViews
 from bfd.vitals import VitalsReader
 

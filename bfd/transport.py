@@ -23,6 +23,7 @@ from struct import Struct
 from bfd import steering
 from bfd.config import SessionKey
 from bfd.packet import RxMeta
+from bfd.receiver import IP_PKTINFO, Receiver
 
 PORT = 3784
 """Single hop (RFC 5881 §4)."""
@@ -44,13 +45,10 @@ _TTL = 255
 _SO_TIMESTAMPNS = 64
 _SO_RCVBUFFORCE = 33
 _SO_RXQ_OVFL = 40
-_IP_PKTINFO = 8
 _IP_RECVTTL = 12
 
 _INT = Struct("=I")
 _TIMESTAMP = Struct("=qq")
-_PKTINFO_4 = Struct("=i4s4s")
-_PKTINFO_6 = Struct("=16sI")
 
 # After these the socket is beyond help, but a new one may do: the address or the interface that
 # it was bound to has gone, perhaps to come back. A socket that is bound to an interface by its
@@ -59,7 +57,6 @@ _REOPEN = frozenset(
     {errno.EINVAL, errno.ENODEV, errno.ENXIO, errno.EADDRNOTAVAIL, errno.ENETUNREACH}
 )
 _PORT_TRIES = 128
-_KNOWN_ADDRESSES = 1024
 
 Repeats = Callable[..., bool]
 """`bfd.engine.Engine.repeats`"""
@@ -68,89 +65,6 @@ Deliver = Callable[[bytes, RxMeta], None]
 
 class TransportError(Exception):
     """The receiving sockets cannot be opened; the message says what to do."""
-
-
-class Receiver:
-    """A receiving socket of one family and one kind of sessions."""
-
-    __slots__ = (
-        "emptied_us",
-        "heard_until_us",
-        "info_kind",
-        "is_ipv6",
-        "multihop",
-        "names",
-        "overflows",
-        "patient",
-        "sock",
-        "ttl_kind",
-    )
-
-    def __init__(
-        self, sock: socket.socket, now_us: int, *, multihop: bool, patient: bool = False
-    ) -> None:
-        self.sock = sock
-        self.multihop = multihop
-        self.patient = patient
-        """Only packets of sessions that are Up come here, and nothing urgent is in them."""
-        self.is_ipv6 = sock.family == socket.AF_INET6
-        self.ttl_kind = socket.IPV6_HOPLIMIT if self.is_ipv6 else socket.IP_TTL
-        self.info_kind = socket.IPV6_PKTINFO if self.is_ipv6 else _IP_PKTINFO
-        self.emptied_us = now_us
-        self.heard_until_us = now_us
-        self.names: dict[bytes, str] = {}
-        self.overflows = 0
-        """Packets that found no room in the buffer, as of the last packet that was read."""
-
-    def to_json(self) -> list[int]:
-        """What is known of the socket, for `from_json` in another process of this boot."""
-        return [
-            *(self.multihop, self.patient, self.emptied_us, self.heard_until_us, self.overflows)
-        ]
-
-    @classmethod
-    def from_json(cls, document: list[int], sock: socket.socket, now_us: int) -> "Receiver":
-        """A socket that another process has had. Raises ValueError."""
-        multihop, patient, emptied_us, heard_until_us, overflows = document
-        receiver = cls(sock, now_us, multihop=bool(multihop), patient=bool(patient))
-        receiver.emptied_us, receiver.heard_until_us = emptied_us, heard_until_us
-        receiver.overflows = overflows
-        return receiver
-
-    @property
-    def label(self) -> str:
-        """The name used in counters: ``ipv4``, ``ipv6_multihop``."""
-        return ("ipv6" if self.is_ipv6 else "ipv4") + ("_multihop" if self.multihop else "")
-
-    def fileno(self) -> int:
-        """For the event loop."""
-        return self.sock.fileno()
-
-    def meta(
-        self, ancillary: list[tuple[int, int, bytes]], peer: str, ttl: int, at_us: int
-    ) -> RxMeta:
-        """Put together what the kernel said about one packet."""
-        ifindex = 0
-        local = b""
-        for _, kind, value in ancillary:
-            if kind != self.info_kind:
-                continue
-            if self.is_ipv6:
-                local, ifindex = _PKTINFO_6.unpack(value)
-            else:
-                ifindex, _, local = _PKTINFO_4.unpack(value)
-        if self.is_ipv6:
-            peer = peer.partition("%")[0]
-        return RxMeta(self._name(local), peer, ttl, ifindex, at_us, self.multihop)
-
-    def _name(self, address: bytes) -> str:
-        name = self.names.get(address)
-        if name is None:
-            if len(self.names) >= _KNOWN_ADDRESSES:
-                self.names.clear()
-            name = socket.inet_ntop(self.sock.family, address) if address else ""
-            self.names[address] = name
-        return name
 
 
 class UdpTransport:
@@ -414,7 +328,7 @@ def _receiving_socket(family: int, port: int, *, shared: bool = False) -> socket
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
             sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
         # Room for what arrives during a stall, so that it can be read before it is judged.
         try:

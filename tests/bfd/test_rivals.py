@@ -24,8 +24,8 @@ from bfd.discriminators import Discriminators
 from bfd.engine import Engine
 from bfd.fsm import State
 from bfd.packet import ControlPacket, RxMeta, encode
+from bfd.receiver import Receiver
 from bfd.session import Session
-from bfd.transport import Receiver
 from tests.support import netns as net
 from tests.support.bfd import FAST, KEY, PEER_DISCR, Link
 from tests.support.bfd_auth import a_key, authenticated, signed
