@@ -18,12 +18,13 @@ import pytest
 from bfd.auth import AuthConfig, AuthKey, AuthType
 from bfd.client import Client, ControlError, Event, Joined, Lost
 from bfd.config import SessionConfig, SessionKey
-from bfd.control import ControlServer, ControlSocketError
+from bfd.control import ControlServer
 from bfd.discriminators import Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
 from bfd.fsm import Diagnostic, State
 from bfd.history import Transition
+from bfd.listener import ControlSocketError
 from bfd.override import Override
 from bfd.protocol import LINE_LIMIT, VERSION, dump
 from bfd.realtime import Scheduling
