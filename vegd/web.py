@@ -82,7 +82,9 @@ class Server:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         if len(self._silent) >= _MOST:
-            next(iter(self._silent)).cancel()
+            oldest = next(iter(self._silent))
+            del self._silent[oldest]
+            oldest.cancel()
         try:
             with contextlib.suppress(OSError, TimeoutError, h11.ProtocolError):
                 await self._converse(reader, writer, task)
