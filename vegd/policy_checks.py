@@ -55,11 +55,12 @@ def check_policies(draft: "Draft[GatewaySpec]") -> None:
 
 
 def _check_blocks(draft: "Draft[GatewaySpec]", path: Path, policy: "Policy") -> None:
-    seen: dict[Network, str] = {}
+    seen: dict[Network, Path] = {}
     for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
-        first = seen.setdefault(block, path_text(where))
-        if first != path_text(where):
-            draft.object_to(where, str(block), f"is given twice, first as {first}", "remove one")
+        first = seen.setdefault(block, where)
+        if first != where:
+            problem = f"is given twice, first as {path_text(first)}"
+            draft.object_to(where, str(block), problem, "remove one")
 
 
 def _check_snat(draft: "Draft[GatewaySpec]", path: Path, snat: "Snat") -> None:
@@ -92,11 +93,16 @@ def _check_external_sources(
     draft: "Draft[GatewaySpec]", path: Path, policy: "Policy", outside: list[Network]
 ) -> None:
     for where, block in draft.entries((*path, "ipBlocks"), policy.ip_blocks):
-        common = next((net for net in outside if net.overlaps(block)), None)
+        common = next((net for net in outside if _meet(net, block)), None)
         # Everything (0.0.0.0/0, ::/0) is a plain way to say "whoever comes from the VPC".
         if common is not None and block.prefixlen > 0:
             problem = f"overlaps the external network {common}, which is no source in the VPC"
             draft.object_to(where, str(block), problem, "list networks of the VPC only")
+
+
+def _meet(one: Network, other: Network) -> bool:
+    """As `overlaps`, which makes two more addresses for each network, and keeps them."""
+    return one.network_address in other or other.network_address in one
 
 
 def _check_families(
