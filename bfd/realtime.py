@@ -6,6 +6,7 @@ it, so the kernel's limit for real-time work without a pause is set, and reachin
 process its class, and soon after its life.
 """
 
+import contextlib
 import gc
 import logging
 import os
@@ -41,6 +42,19 @@ class Scheduling:
         elif _take_nice():
             self._granted = f"nice {_NICEST}"
 
+    def include_threads(self) -> None:
+        """Schedule all threads that there are by now like this one.
+
+        A thread that had to wait for a processor while it holds the interpreter's lock would make
+        the engine wait, too.
+        """
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+        for thread in _threads():
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread, nice)
+                os.sched_setscheduler(thread, policy, parameters)
+
     def _take_fifo(self) -> bool:
         parameters = os.sched_param(_FIFO_PRIORITY)
         try:
@@ -55,9 +69,16 @@ class Scheduling:
 
     def _step_down(self, _signal: int, _frame: FrameType | None) -> None:
         # Without CAP_SYS_NICE the flag, once set, cannot be taken back.
-        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        policy = os.SCHED_OTHER | os.SCHED_RESET_ON_FORK
+        for thread in _threads():
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(thread, policy, os.sched_param(0))
         self._granted = "normal, after a second without sleep"
         log.warning("one second of real-time work without sleep: scheduling is normal from now on")
+
+
+def _threads() -> list[int]:
+    return [int(thread.name) for thread in Path("/proc/self/task").iterdir()]
 
 
 def _take_nice() -> bool:

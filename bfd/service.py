@@ -162,6 +162,7 @@ class Service:
         self._transport.open()
         self._scheduling.acquire()
         self._resume(self._recover())
+        self._scheduling.include_threads()
         self._views.memory = lock_memory()
         stop_collecting()
         self._driver.start()
@@ -189,6 +190,7 @@ class Service:
         predecessor.confirm()
         self._driver.start()
         await self._control.start(parcel.control)
+        self._scheduling.include_threads()
         stop_collecting()
 
     async def hand_over(self) -> int:

@@ -41,18 +41,38 @@ def test_children_are_scheduled_normally() -> None:
     assert output_of(code) == "0"
 
 
+THREADS = (
+    "import threading\n"
+    "done = threading.Event()\n"
+    "for _ in range(3): threading.Thread(target=done.wait).start()\n"
+    "s.include_threads()\n"
+    "def seen(): return {(os.sched_getscheduler(int(t)), os.getpriority(os.PRIO_PROCESS, int(t)))"
+    " for t in os.listdir('/proc/self/task')}\n"
+)
+
+
+def test_all_threads_are_scheduled_like_the_engine() -> None:
+    code = THREADS + (
+        "print(threading.active_count(), seen() == "
+        "{(os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0))})\n"
+        "done.set()"
+    )
+    assert output_of(code) == "4 True"
+
+
 @pytest.mark.kernel
 def test_a_loop_that_never_sleeps_loses_its_class_and_not_its_life() -> None:
-    code = (
+    code = THREADS + (
         "import time; end = time.monotonic() + 5\n"
         "while time.monotonic() < end and str(s).startswith('fifo'): pass\n"
-        "print(s, os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, sep='|')"
+        "print(s, {policy & ~os.SCHED_RESET_ON_FORK for policy, _ in seen()}, sep='|')\n"
+        "done.set()"
     )
-    said, policy = output_of(code).split("|")
+    said, policies = output_of(code).split("|")
     if said.startswith("nice"):
         pytest.skip("the machine grants no real-time class")
     assert said == "normal, after a second without sleep"
-    assert policy == "0"
+    assert policies == "{0}"
 
 
 def test_what_is_said_of_the_memory_is_what_the_kernel_says() -> None:
