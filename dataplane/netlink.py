@@ -227,15 +227,8 @@ class Netlink:
         self._routing.request(rt.RTM_NEWLINK, header + named(rt.IFLA_IFALIAS, LINK_ALIAS))
 
     def _apply_address(self, address: Address, action: str) -> None:
-        interface = address.address
-        index = _index(address.interface)
-        family, length = FAMILIES[interface.version], interface.network.prefixlen
-        body = (
-            rt.ADDRESS.pack(family, length, 0, 0, index)
-            + attribute(rt.IFA_LOCAL, interface.ip.packed)
-            + attribute(rt.IFA_ADDRESS, interface.ip.packed)
-            + number(rt.IFA_PROTO, PROTOCOL, 1)
-        )
+        interface, index = address.address, _index(address.interface)
+        body = _address_body(interface, index)
         if action == "remove":
             self._routing.request(rt.RTM_DELADDR, body)
             return
@@ -245,7 +238,24 @@ class Netlink:
             body += number(rt.IFA_FLAGS, _IFA_F_NODAD)
         if address.deprecated:
             body += attribute(rt.IFA_CACHEINFO, _CACHE_INFO.pack(0, _FOR_EVER_S, 0, 0))
-        self._routing.request(rt.RTM_NEWADDR, body, _NEW)
+        try:
+            self._routing.request(rt.RTM_NEWADDR, body, _NEW)
+        except OSError as exc:
+            # An interface has an IPv6 address once, whatever its prefix length.
+            there = self._ours(interface, index)
+            if exc.errno != errno.EEXIST or there is None:
+                raise
+            self._routing.request(rt.RTM_DELADDR, _address_body(there, index))
+            self._routing.request(rt.RTM_NEWADDR, body, _NEW)
+
+    def _ours(self, wish: IPInterface, index: int) -> IPInterface | None:
+        """An address of ours on an interface as it is there, with a prefix length of its own."""
+        for each in self._routing.addresses():
+            if each.fields[-1] == index and each.number(rt.IFA_PROTO) == PROTOCOL:
+                there = _address_of(each)
+                if there.ip == wish.ip:
+                    return there
+        return None
 
     def _apply_route(self, route: Route, action: str) -> None:
         destination = route.destination
@@ -349,6 +359,15 @@ def _index(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError as exc:
         raise OSError(errno.ENODEV, f"interface {name} does not exist") from exc
+
+
+def _address_body(interface: IPInterface, index: int) -> bytes:
+    return (
+        rt.ADDRESS.pack(FAMILIES[interface.version], interface.network.prefixlen, 0, 0, index)
+        + attribute(rt.IFA_LOCAL, interface.ip.packed)
+        + attribute(rt.IFA_ADDRESS, interface.ip.packed)
+        + number(rt.IFA_PROTO, PROTOCOL, 1)
+    )
 
 
 def _address_of(found: Found) -> IPInterface:

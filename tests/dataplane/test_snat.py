@@ -4,11 +4,12 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
 from dataplane.model import AddressRange, InputProtection, Policy, Translation
+from dataplane.render import render
 from tests.support.dataplane import (
     DIRECT_CLIENT,
     EXTERNAL,
@@ -16,6 +17,7 @@ from tests.support.dataplane import (
     OUTSIDE_PORT,
     SNAT_CLIENT,
     Topology,
+    apply_in,
     conversation,
     counter,
     eventually,
@@ -23,6 +25,7 @@ from tests.support.dataplane import (
     family,
     gateway_intent,
     inside_thread,
+    plan_in,
     policy,
     ready,
     udp,
@@ -68,6 +71,25 @@ def towards(top: Topology, client: str, place: str) -> Iterator[Callable[[], str
             return str(seen[0])
 
         yield ask
+
+
+@families
+def test_an_address_of_a_pool_becomes_one_of_the_interface_and_back_under_a_conversation(
+    netns: Netns, version: int
+) -> None:
+    pool = Translation(tuple(span(POOL[v][0]) for v in (4, 6)))
+    before = gateway_intent(policies=(translated(pool),))
+    lengths = {4: 16, 6: 64}
+    own = tuple(ip_interface(f"{POOL[v][0]}/{lengths[v]}") for v in (4, 6))
+    addresses = (*before.external.addresses, *own)
+    after = replace(before, external=replace(before.external, addresses=addresses))
+    top = ready(netns, before)
+    with towards(top, SNAT_CLIENT[version], OUTSIDE[version]) as ask:
+        for intent in (before, after, before):
+            report = apply_in(top.gateway, render(intent))
+            assert report.ok, [str(error) for _, error in report.failed]
+            assert not plan_in(top.gateway, render(intent))
+            assert ask() == POOL[version][0]
 
 
 @families
