@@ -85,6 +85,9 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Faults of a newer version of the file, which is therefore not in force."""
     gate: str
     dataplane: str
+    dataplane_generation: int
+    """The generation that the dataplane was last made for: while it is less than `generation`, a
+    change is on its way to the kernel."""
     drain: DrainLine | None
     paths: tuple[PathLine, ...]
     """Empty without probes."""
@@ -139,6 +142,7 @@ def fold(parts: Parts) -> GatewayStatus:
         config_faults=faults,
         gate=words(parts.gates),
         dataplane=convergence.phase.value,
+        dataplane_generation=convergence.generation,
         drain=DrainLine(round(drain.lasts_s, 1), round(drain.quiet_s, 1)) if drain.active else None,
         paths=tuple(
             PathLine(f"ipv{path.version}", path.word, path.reasons)

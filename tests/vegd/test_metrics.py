@@ -23,6 +23,7 @@ STATUS = GatewayStatus(
     config_faults=(),
     gate="open",
     dataplane="converged",
+    dataplane_generation=1,
     drain=None,
     paths=(),
     engine=None,

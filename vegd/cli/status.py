@@ -43,7 +43,7 @@ def _print(gateway: "GatewayStatus") -> None:
         for text in texts:
             rows.add_row(label, text)
     rows.add_row("config", f"{gateway.config} (generation {gateway.generation})")
-    rows.add_row("dataplane", gateway.dataplane)
+    rows.add_row("dataplane", f"{gateway.dataplane} (generation {gateway.dataplane_generation})")
     rows.add_row("gate", gateway.gate)
     for path in gateway.paths:
         rows.add_row(f"path {path.family}", path.state)
