@@ -15,12 +15,13 @@ from dataplane.kernel import ConntrackUsage, PolicyCounter
 from dataplane.model import Connection, DataplaneState, Flow, Interface, IPAddress, NftTable, Sysctl
 from dataplane.monitor import changes, routing_watch
 from dataplane.neighbours import Neighbours
-from dataplane.netlink import Netlink, read_sysctl, read_sysctls
+from dataplane.netlink import Netlink
 from dataplane.nfnetlink import Channel
 from dataplane.nftables import Nftables
 from dataplane.plan import ApplyReport, NftChange, Op, Plan
 from dataplane.portuse import Census
 from dataplane.render import FORWARDING
+from dataplane.sysctls import read_sysctl, read_sysctls
 from dataplane.tracking import TrackingFacts
 
 _CAP_NET_ADMIN = 12

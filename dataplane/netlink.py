@@ -11,7 +11,6 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from ipaddress import ip_interface, ip_network
-from pathlib import Path
 from typing import Any
 
 from dataplane import rtnetlink as rt
@@ -33,10 +32,9 @@ from dataplane.ownership import LINK_ALIAS, PROTOCOL, QDISC, SHAPED, TABLE_TO_OU
 from dataplane.plan import Op
 from dataplane.rtnetlink import FAMILIES, Found, Routing, group, named, nested, number
 from dataplane.sources import IPNetwork
+from dataplane.sysctls import write
 from dataplane.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute, attributes
 
-_SYSCTLS = Path("/proc/sys")
-_SYSCTL_BYTES = 4096
 _NEW = NLM_F_CREATE | NLM_F_EXCL
 _IFF_UP = 1
 _IFA_F_NODAD = 2
@@ -171,7 +169,7 @@ class Netlink:
             Address: self._apply_address,
             Route: self._apply_route,
             Rule: self._apply_rule,
-            Sysctl: self._apply_sysctl,
+            Sysctl: write,
             Shaper: self._apply_shaper,
         }
         try:
@@ -329,29 +327,6 @@ class Netlink:
         self._routing.request(
             rt.RTM_NEWTCLASS, inner + group(rt.TCA_OPTIONS, options), NLM_F_CREATE
         )
-
-    def _apply_sysctl(self, sysctl: Sysctl, _: str) -> None:
-        (_SYSCTLS / sysctl.path).write_text(sysctl.value, "ascii")
-
-
-def read_sysctls(wished: frozenset[Sysctl]) -> frozenset[Sysctl]:
-    """The parameters that are wished, as they are."""
-    return frozenset(
-        Sysctl(each.path, value) for each in wished if (value := read_sysctl(each.path)) is not None
-    )
-
-
-def read_sysctl(path: str) -> str | None:
-    """The value of a kernel parameter in this network namespace; None if there is none."""
-    try:
-        # Without a file object: parameters are read all the time.
-        descriptor = os.open(f"{_SYSCTLS}/{path}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.read(descriptor, _SYSCTL_BYTES).decode("ascii").strip()
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return None
 
 
 def _index(name: str) -> int:

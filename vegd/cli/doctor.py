@@ -104,8 +104,8 @@ async def _of_kernel(kernel: "Kernel", spec: "GatewaySpec") -> "AsyncIterator[Fi
 
 async def _of_intent(kernel: "Kernel", intent: "GatewayIntent") -> "AsyncIterator[Finding]":
     from dataplane.errors import DataplaneError  # noqa: PLC0415 - --help stays quick
-    from dataplane.netlink import read_sysctl  # noqa: PLC0415
     from dataplane.render import render  # noqa: PLC0415
+    from dataplane.sysctls import read_sysctl  # noqa: PLC0415
     from vegd import doctor as judge  # noqa: PLC0415
 
     desired = render(intent)
