@@ -45,6 +45,10 @@ class Kernel(Protocol):
         """All interfaces by name, as they are."""
         ...
 
+    async def default_gateways(self) -> tuple[IPAddress, ...]:
+        """The next hops of the default routes of the main table, the preferred first."""
+        ...
+
     async def observe(self, desired: DataplaneState) -> DataplaneState:
         """What is ours, and what `desired` names whoever it belongs to."""
         ...

@@ -81,6 +81,10 @@ class LinuxKernel:
             self._interfaces = self._netlink.interfaces()
         return self._interfaces
 
+    async def default_gateways(self) -> tuple[IPAddress, ...]:
+        """The next hops of the default routes of the main table, the preferred first."""
+        return self._netlink.default_gateways()
+
     async def observe(self, desired: DataplaneState) -> DataplaneState:
         """What is ours, and what `desired` names. What was dumped before is believed as long as
         the kernel tells of no change, but not for ever; parameters are read each time."""

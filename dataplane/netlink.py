@@ -41,6 +41,8 @@ _IFA_F_NODAD = 2
 _FOR_EVER_S = 2**32 - 1
 _CACHE_INFO = struct.Struct("=IIII")
 """Preferred and valid lifetime; two times that only the kernel tells."""
+_MAIN = 254
+"""The routing table that everybody uses (RT_TABLE_MAIN)."""
 _RT_TABLE_COMPAT = 252
 """The number is in an attribute, as it is larger than the header's field."""
 _RTN_UNICAST = _FR_ACT_TO_TBL = 1
@@ -93,6 +95,16 @@ class Netlink:
                 addresses=tuple(addresses.get(index, ())),
             )
         return interfaces
+
+    def default_gateways(self) -> tuple[IPAddress, ...]:
+        """The next hops of the default routes of the main table, the preferred first."""
+        found = []
+        for version in FAMILIES:
+            for each in self._routing.routes(version, _MAIN):
+                gateway = each.address(rt.RTA_GATEWAY)
+                if each.fields[1] == 0 and gateway is not None:
+                    found.append((each.number(rt.RTA_PRIORITY) or 0, gateway))
+        return tuple(gateway for _, gateway in sorted(found, key=lambda each: each[0]))
 
     def observe(self, desired: DataplaneState) -> DataplaneState:
         """What is ours or named by `desired`, without parameters and nftables."""

@@ -6,7 +6,7 @@ source address. Each family is planned for itself: one without a next hop on bot
 routed, and not forwarded either.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_interface
 
 from dataplane import ownership
@@ -56,6 +56,18 @@ def render(intent: GatewayIntent, sources: Sources | None = None) -> DataplaneSt
         sysctls=frozenset(_sysctls(intent, families)) | intent.parameters,
         shapers=frozenset(_shapers(intent)),
         nft=render_table(intent, families, sources),
+    )
+
+
+def render_routing(interface: str, families: Iterable[int]) -> DataplaneState:
+    """The wished state of a host that forwards by its own routes what comes in there, as it is."""
+    return DataplaneState(
+        sysctls=frozenset(
+            {
+                Sysctl(f"net/ipv4/conf/{interface}/rp_filter", "2"),
+                *(Sysctl(FORWARDING[version], "1") for version in families),
+            }
+        )
     )
 
 

@@ -6,13 +6,15 @@ Taken from the kernel just before each attempt and never kept: the next attempt 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dataplane.model import Interface
+from dataplane.model import Interface, IPAddress
 from dataplane.tracking import NO_TRACKING, TrackingFacts
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """The interfaces of the network namespace by name, and its connection tracking."""
+    """The interfaces of the network namespace by name, its connection tracking, and the next hops
+    of its own default routes, the preferred first, for a source that does not name them."""
 
     interfaces: Mapping[str, Interface]
     tracking: TrackingFacts = NO_TRACKING
+    default_gateways: tuple[IPAddress, ...] = ()

@@ -53,6 +53,9 @@ class FakeKernel:
             for place, link in enumerate(sorted(self.state.links, key=lambda each: each.name), 1)
         }
 
+    async def default_gateways(self) -> tuple[IPAddress, ...]:
+        return ()
+
     async def observe(self, desired: DataplaneState) -> DataplaneState:
         now = self.state
         names = {link.name for link in desired.links}

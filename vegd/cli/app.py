@@ -15,6 +15,7 @@ from vegd.cli import (
     doctor,
     drain,
     flows,
+    init,
     lab,
     plan,
     policies,
@@ -57,6 +58,7 @@ for process in (processes.run, processes.agent, processes.bfd):
     app.command(add_help_option=False, context_settings=processes.PASS_ON)(process)
 app.command()(check.check)
 app.command()(plan.plan)
+app.command()(init.init)
 app.command()(status.status)
 app.command()(policies.policies)
 app.command()(ports.ports)
