@@ -73,6 +73,7 @@ class Scheduling:
         for thread in _threads():
             with contextlib.suppress(OSError):
                 os.sched_setscheduler(thread, policy, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, thread, 0)
         self._granted = "normal, after a second without sleep"
         log.warning("one second of real-time work without sleep: scheduling is normal from now on")
 
