@@ -25,7 +25,7 @@ from bfd.fsm import Diagnostic
 from bfd.handover import HandoverError
 from bfd.hold import HoldTime
 from bfd.inspection import Inspection, Views, flush
-from bfd.listener import ControlSocketError, listen
+from bfd.listening import listen
 from bfd.override import Override
 from bfd.protocol import Json, ProtocolError, dump
 from bfd.snapshot import config_from_json, key_from_json
@@ -39,6 +39,10 @@ _WRITE_BUFFER = 16_384
 _TIDY_UP_EVERY = 32
 # From Python 3.13 on a server would remove its socket itself, also one that goes on elsewhere.
 _KEEP_THE_NAME: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+
+
+class ControlSocketError(Exception):
+    """The control socket cannot be opened; the message says why."""
 
 
 class Host(inspection.Host, Protocol):

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bfd import handover, journal, logs, recovery
-from bfd.control import ControlServer
+from bfd.control import ControlServer, ControlSocketError
 from bfd.discriminators import KEY_LENGTH, Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
@@ -32,7 +32,6 @@ from bfd.handover import HandoverError, Parcel, Predecessor, Successor
 from bfd.history import Transition
 from bfd.journal import Head, Identity, Journal, JournalRefused
 from bfd.keeper import Keeper
-from bfd.listener import ControlSocketError
 from bfd.notify import notify
 from bfd.realtime import Scheduling, lock_memory, open_many_files, stop_collecting
 from bfd.receiver import Receiver

@@ -18,13 +18,12 @@ import pytest
 from bfd.auth import AuthConfig, AuthKey, AuthType
 from bfd.client import Client, ControlError, Event, Joined, Lost
 from bfd.config import SessionConfig, SessionKey
-from bfd.control import ControlServer
+from bfd.control import ControlServer, ControlSocketError
 from bfd.discriminators import Discriminators
 from bfd.driver import Driver
 from bfd.engine import Engine
 from bfd.fsm import Diagnostic, State
 from bfd.history import Transition
-from bfd.listener import ControlSocketError
 from bfd.override import Override
 from bfd.protocol import LINE_LIMIT, VERSION, dump
 from bfd.realtime import Scheduling
@@ -651,7 +650,7 @@ async def test_the_socket_is_for_its_owner_only_and_goes_with_the_engine(tmp_pat
 
 
 async def test_a_second_engine_is_refused_and_the_first_keeps_its_socket(engine: Engines) -> None:
-    with pytest.raises(ControlSocketError, match="another BFD engine is using"):
+    with pytest.raises(ControlSocketError, match="another process is using it"):
         await Engines(engine.path).server.start()
     async with Client(engine.path) as client:
         await client.snapshot()

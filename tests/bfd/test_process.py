@@ -457,7 +457,7 @@ async def test_a_second_engine_is_refused_by_control_socket_or_by_port(
 ) -> None:
     status, text = refused(wire.a, "--runtime-dir", str(engine.directory))
     assert status == 1
-    assert "another BFD engine is using" in text
+    assert "another process is using it" in text
     status, text = refused(wire.a, "--runtime-dir", str(tmp_path / "other"))
     assert status == 1
     assert "UDP port 3784 is in use" in text
