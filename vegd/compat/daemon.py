@@ -8,22 +8,21 @@ are, and from ``bfdd-control``. Nothing here forwards packets; that is the datap
 import argparse
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from bfd import logs
-from bfd.config import SessionKey
+from bfd.config import SessionConfig
 from bfd.realtime import open_many_files
-from bfd.snapshot import EngineSnapshot
-from vegd.compat import client, openbfdd
+from vegd.compat import client
+from vegd.compat.answers import Answers
 from vegd.compat.lines import serve_lines
-from vegd.compat.supervisor import Seen, answer, status_of
 from vegd.compat.wishes import Wishes, address, from_environment
 from vegd.errors import VegdError
 from vegd.sessions import Sessions
@@ -34,38 +33,28 @@ log = logging.getLogger(__name__)
 
 _SUPERVISOR, _BEACON = "kube-ovn-bfdd-supervisor", "bfdd-beacon"
 
-_LOOK_S = 1.0
-_ANSWER_S = 0.5
-"""How long an engine that is being exchanged is waited for; a probe may take a second."""
-_STEP_S = 3.0
-_AGAIN_S = 0.02
 _DRAIN_S = 60.0
 _FORWARD_S = 6.0
 """OVN may act on an AdminDown up to 5 s late, and the pod's network goes when we do."""
 
 
 class Daemon:
-    """The engine, what is wanted of it, and the answers about it."""
+    """The engine, and who answers about it."""
 
     def __init__(self, settings: Settings, wishes: Wishes) -> None:
-        self._wishes = wishes
         self._engine = Supervisor(settings)
         self._sessions = Sessions(settings, self._on_change)
-        self._sessions.want(wishes.configs(), 1)
-        self._generation = 1
-        self._changed = asyncio.Event()
-        """The engine has come in step with what is wanted, or out of it."""
-        self._seen = Seen()
-        self._one_change = asyncio.Lock()
-        self._one_look = asyncio.Lock()
-        self._looked_at = 0.0
-        self._looked: EngineSnapshot | None = None
+        self._generation = itertools.count(1)
+        self.answers = Answers(wishes, self._sessions, self._engine, self._want)
 
     async def run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
         """Serve until `stop`, then leave. Raises EngineError."""
         await self._engine.start()
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(self._sessions.run()), tasks.create_task(self._watch())]
+            background = [
+                tasks.create_task(self._sessions.run()),
+                tasks.create_task(self.answers.watch()),
+            ]
             watchdog = tasks.create_task(self._engine.run())
             await stop.wait()
             watchdog.cancel()
@@ -73,71 +62,11 @@ class Daemon:
             for task in background:
                 task.cancel()
 
-    async def supervision(self, line: str) -> bytes:
-        """Answer ``kube-ovn-bfdd-supervisor``, from what was seen a second ago at most."""
-        return answer(line, status_of(self._seen, self._wishes.configs(), self._engine.restarts))
-
-    async def control(self, line: str) -> bytes:
-        """Answer ``bfdd-control``."""
-        words = line.split()
-        if self._wishes.log_commands:
-            log.info("bfdd-control: %s", " ".join(words))
-        engine = await self._look() if words[:1] == ["status"] else None
-        async with self._one_change:
-            text, wishes = openbfdd.command(words, self._wishes, engine, time.time())
-            if wishes != self._wishes:
-                text = await self._take(wishes) or text
-        verdict = "failed" if openbfdd.is_failure(text) else "ok"
-        return f"{verdict}\n{text}\n".encode()
-
-    async def _take(self, wishes: Wishes) -> str | None:
-        """Put what is wanted in force. Returns what has kept us from it, or None."""
-        anew = wishes.begun_anew(self._wishes)
-        self._wishes = wishes
-        trouble = None
-        if anew:
-            # A session that left the set says AdminDown, and begins at Down when it is back.
-            trouble = await self._give(wishes, lambda key: key not in anew)
-        return await self._give(wishes, lambda _: True) or trouble
-
-    async def _give(self, wishes: Wishes, chosen: Callable[[SessionKey], bool]) -> str | None:
-        self._generation += 1
-        configs = tuple(config for config in wishes.configs() if chosen(config.key))
-        self._sessions.want(configs, self._generation)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STEP_S):
-                while not self._sessions.in_step:
-                    self._changed.clear()
-                    await self._changed.wait()
-        if self._sessions.refusal:
-            return f"Unable to complete request: the BFD engine says: {self._sessions.refusal}"
-        if not self._sessions.in_step:
-            return (
-                "Unable to complete request now: the BFD engine does not answer, and will be told"
-            )
-        return None
-
     def _on_change(self) -> None:
-        self._changed.set()
+        self.answers.on_change()
 
-    async def _look(self) -> EngineSnapshot | None:
-        """The engine as it is now; who asks while another waits shares the look."""
-        asked_at = time.monotonic()
-        async with self._one_look:
-            if self._looked_at <= asked_at:
-                self._looked_at = time.monotonic()
-                self._looked = await self._sessions.refresh()
-                until = self._looked_at + _ANSWER_S
-                while self._looked is None and time.monotonic() < until:
-                    await asyncio.sleep(_AGAIN_S)
-                    self._looked = await self._sessions.refresh()
-            return self._looked
-
-    async def _watch(self) -> None:
-        while True:
-            engine = await self._sessions.refresh()
-            self._seen = self._seen.look(engine, self._wishes.configs(), time.monotonic())
-            await asyncio.sleep(_LOOK_S)
+    def _want(self, configs: tuple[SessionConfig, ...]) -> None:
+        self._sessions.want(configs, next(self._generation))
 
     async def _leave(self, stop_now: asyncio.Event) -> None:
         if await self._sessions.drain():
@@ -201,10 +130,12 @@ async def _serve(settings: Settings, wishes: Wishes, supervisor_socket: Path | N
     daemon = Daemon(settings, wishes)
     async with contextlib.AsyncExitStack() as stack:
         control = Path(client.control_socket(os.environ))
-        await stack.enter_async_context(serve_lines(control, daemon.control))
+        await stack.enter_async_context(serve_lines(control, daemon.answers.control))
         if supervisor_socket is not None:
             supervisor_socket.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            await stack.enter_async_context(serve_lines(supervisor_socket, daemon.supervision))
+            await stack.enter_async_context(
+                serve_lines(supervisor_socket, daemon.answers.supervision)
+            )
         await daemon.run(stop, stop_now)
 
 
