@@ -245,6 +245,23 @@ async def test_a_killed_engine_costs_neither_session_nor_life(pod: Pod) -> None:
         assert number == "Session 1"
 
 
+async def test_an_engine_that_hangs_is_told_later(pod: Pod) -> None:
+    with pod.daemon(SUPERVISOR, "run"):
+        async with Client(pod.engine) as client:
+            engine = client.pid
+        os.kill(engine, signal.SIGSTOP)
+        try:
+            status = pod.run("bfdd-control", "status")
+            assert status.returncode == 1
+            assert status.stdout.startswith("Unable to complete request because the BFD engine ")
+            late = pod.run("bfdd-control", "allow", "10.99.0.3")
+            assert late.returncode == 1
+            assert late.stdout.startswith("Unable to complete request now: the BFD engine does ")
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        pod.eventually(lambda: " remote=10.99.0.3 " in pod.run("bfdd-control", "status").stdout)
+
+
 async def _ask(path: Path, data: bytes, *, end: bool = False) -> bytes:
     """What is answered to these bytes, until the other side closes."""
     reader, writer = await asyncio.open_unix_connection(path, limit=1 << 20)
@@ -278,8 +295,11 @@ async def test_the_sockets_survive_their_clients(pod: Pod) -> None:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
                     gone.connect(str(path))
                     gone.sendall(request)
+            # On a slow machine some are too late for their answers; no other one is given.
             answers = await asyncio.gather(*(_ask(path, request) for _ in range(1_000)))
-            assert set(answers) == {well}
+            assert well in answers
+            assert set(answers) <= {well, b""}
+            assert await _ask(path, request) == well
         assert (pod.directory / "log").read_text().count("Traceback") == 0
         assert pod.says(SUPERVISOR, "live") == ""
 

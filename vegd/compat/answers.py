@@ -21,10 +21,10 @@ from vegd.sessions import Sessions
 log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-_ANSWER_S = 0.5
-"""How long an engine that is being exchanged is waited for; a probe may take a second."""
 _STEP_S = 3.0
-_AGAIN_S = 0.02
+"""How long one that is there is waited for; who asks waits for 5 s."""
+_TIMES, _AGAIN_S = 25, 0.02
+"""How often one that is away is looked for: as long as it takes to exchange it."""
 
 Want = Callable[[tuple[SessionConfig, ...]], None]
 
@@ -117,10 +117,16 @@ class Answers:
         asked_at = time.monotonic()
         async with self._one_look:
             if self._looked_at <= asked_at:
-                self._looked_at = time.monotonic()
-                self._looked = await self._sessions.refresh()
-                until = self._looked_at + _ANSWER_S
-                while self._looked is None and time.monotonic() < until:
-                    await asyncio.sleep(_AGAIN_S)
-                    self._looked = await self._sessions.refresh()
+                self._looked_at, self._looked = time.monotonic(), None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_STEP_S):
+                        self._looked = await self._refresh()
             return self._looked
+
+    async def _refresh(self) -> EngineSnapshot | None:
+        for _ in range(_TIMES):
+            engine = await self._sessions.refresh()
+            if engine is not None:
+                return engine
+            await asyncio.sleep(_AGAIN_S)
+        return None
