@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from bfd.fsm import State
 from bfd.snapshot import EngineSnapshot
 from tests.support.snapshots import engine_with, session_in
-from vegd.compat.metrics import exposition
+from vegd.compat.metrics import families
 from vegd.compat.supervisor import Seen, Status, answer, status_of
 from vegd.compat.wishes import Timers, Wishes
+from vegd.exposition import page
 
 V4, V6, PEER4, PEER6 = "10.16.0.2", "fd00::2", "10.255.255.255", "fd00::ffff"
 WANTED = Wishes((V6, V4)).allow(PEER6).allow(PEER4).configs()
@@ -40,6 +41,10 @@ def seen(*looks: tuple[float, EngineSnapshot | None]) -> Status:
 
 def phases(status: Status) -> list[str]:
     return [each.phase for each in status.sessions]
+
+
+def exposition(status: Status) -> str:
+    return page(families(status)).decode()
 
 
 def answered(request: str, status: Status) -> Any:
@@ -158,23 +163,23 @@ def test_metrics_have_the_documented_names_and_labels() -> None:
     text = exposition(seen((0.0, V6_DOWN), (HOUR, V6_DOWN)))
     samples = [line for line in text.splitlines() if not line.startswith("#")]
     four, six = f'local="{V4}",remote="{PEER4}"', f'local="{V6}",remote="{PEER6}"'
-    assert samples == [
-        "kube_ovn_bfdd_expected_sessions 2",
-        "kube_ovn_bfdd_up_sessions 1",
-        f'kube_ovn_bfdd_recovery_phase{{{four},phase="Up"}} 1',
-        f'kube_ovn_bfdd_recovery_phase{{{six},phase="CircuitOpen"}} 1',
-        "kube_ovn_bfdd_session_zero_seconds 0.000",
-        "kube_ovn_bfdd_child_restarts_total 2",
-        "kube_ovn_bfdd_child_circuit_open 0",
-        f"kube_ovn_bfdd_circuit_open{{{four}}} 0",
-        f"kube_ovn_bfdd_circuit_open{{{six}}} 1",
+    assert sorted(samples) == [
+        "kube_ovn_bfdd_child_circuit_open 0.0",
+        "kube_ovn_bfdd_child_restarts_total 2.0",
+        f"kube_ovn_bfdd_circuit_open{{{four}}} 0.0",
+        f"kube_ovn_bfdd_circuit_open{{{six}}} 1.0",
+        "kube_ovn_bfdd_expected_sessions 2.0",
+        f'kube_ovn_bfdd_recovery_phase{{local="{V4}",phase="Up",remote="{PEER4}"}} 1.0',
+        f'kube_ovn_bfdd_recovery_phase{{local="{V6}",phase="CircuitOpen",remote="{PEER6}"}} 1.0',
+        "kube_ovn_bfdd_session_zero_seconds 0.0",
+        "kube_ovn_bfdd_up_sessions 1.0",
     ]
 
 
 def test_zero_seconds_count_from_the_last_session_that_was_up() -> None:
     status = seen((0.0, BOTH_UP), (10.0, V6_DOWN), (30.0, BOTH_DOWN), (100.0, BOTH_DOWN))
-    assert "\nkube_ovn_bfdd_session_zero_seconds 70.000\n" in exposition(status)
-    assert "\nkube_ovn_bfdd_session_zero_seconds 0.000\n" in exposition(
+    assert "\nkube_ovn_bfdd_session_zero_seconds 70.0\n" in exposition(status)
+    assert "\nkube_ovn_bfdd_session_zero_seconds 0.0\n" in exposition(
         status_of(Seen().look(engine_with(), (), 9.0), (), 0)
     )
 

@@ -26,6 +26,7 @@ from bfd.fsm import State
 from bfd.realtime import open_many_files
 from tests.support import netns as net
 from tests.support.bfd_process import ScriptedPeer
+from tests.support.daemon import get
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -72,6 +73,10 @@ class Pod:
         done = self.run(*command)
         assert (done.returncode, done.stderr) == (0, ""), done
         return done.stdout
+
+    def page(self, path: str) -> tuple[int, str]:
+        """What the supervisor says over HTTP."""
+        return get(self.ns, path)
 
     def status(self) -> Any:
         """The status as the supervisor tells it."""
@@ -136,6 +141,8 @@ def test_the_supervisor_from_the_first_probe_to_the_drain(pod: Pod) -> None:
     ):
         pod.eventually(lambda: pod.run(SUPERVISOR, "live").returncode == 0)
         assert pod.says(SUPERVISOR, "live") == ""
+        assert pod.page("/livez") == (200, "ok\n")
+        assert pod.page("/other")[0] == 404
         assert stat.S_IMODE(pod.socket.stat().st_mode) == 0o600
         assert stat.S_IMODE(pod.control.stat().st_mode) == 0o600
         waiting = pod.run(SUPERVISOR, "ready")
@@ -154,6 +161,9 @@ def test_the_supervisor_from_the_first_probe_to_the_drain(pod: Pod) -> None:
             f"Session 1\n id=1 local={V4} (a) remote={PEER4} state=Up\n"
             f"Session 2\n id=2 local={V6} (a) remote={PEER6} state=Up\n"
         )
+        status, metrics = pod.page("/metrics")
+        assert status == 200
+        assert "\nkube_ovn_bfdd_up_sessions 2.0\n" in metrics
         agreed = four.expect(
             lambda heard: heard.packet.desired_min_tx_us == 200_000, WITHIN_S
         ).packet
@@ -310,6 +320,7 @@ async def test_the_sockets_survive_their_clients(pod: Pod) -> None:
         ([SUPERVISOR, "run"], {"BFD_MULTI": "256"}, "BFD_MULTI: '256' is not a number from 1 to"),
         ([SUPERVISOR, "run"], {"POD_IPS": ""}, "POD_IPS, BFD_PEER_IPS: there are no two addresses"),
         ([SUPERVISOR, "run"], {"BFD_PEER_IPS": "x"}, "BFD_PEER_IPS: 'x' does not appear to be an"),
+        ([SUPERVISOR, "run"], {"BFDD_METRICS_ADDRESS": "x"}, "BFDD_METRICS_ADDRESS: 'x' cannot be"),
         (["bfdd-beacon", "--listen=here"], {}, "'here' does not appear to be an IPv4 or IPv6"),
         (["bash", str(SCRIPTS / "start-bfdd.sh")], {"POD_IPS": ""}, "POD_IPS: missing, it lists"),
         ([SUPERVISOR, "alive"], {}, "usage: kube-ovn-bfdd-supervisor <run|live|ready|status>"),

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _SUPERVISOR, _BEACON = "kube-ovn-bfdd-supervisor", "bfdd-beacon"
 
+_METRICS_ADDRESS = ":10669"
 _DRAIN_S = 60.0
 _FORWARD_S = 6.0
 """OVN may act on an AdminDown up to 5 s late, and the pod's network goes when we do."""
@@ -136,6 +137,10 @@ async def _serve(settings: Settings, wishes: Wishes, supervisor_socket: Path | N
             await stack.enter_async_context(
                 serve_lines(supervisor_socket, daemon.answers.supervision)
             )
+            from vegd.compat.pages import serve_pages  # noqa: PLC0415 - the beacon goes without
+
+            listen = os.environ.get("BFDD_METRICS_ADDRESS") or _METRICS_ADDRESS
+            await stack.enter_async_context(serve_pages(listen, daemon.answers.status))
         await daemon.run(stop, stop_now)
 
 

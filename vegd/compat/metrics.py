@@ -7,50 +7,50 @@ as it has in Kube-OVN before the first attempt.
 
 from collections.abc import Iterator
 
-from vegd.compat.supervisor import SessionStatus, Status
+from vegd.compat.supervisor import Status
+from vegd.exposition import Counter, Family, Gauge
+
+_PAIR = ("local", "remote")
 
 
-def exposition(status: Status) -> str:
-    """The metrics in the text format of Prometheus (0.0.4)."""
-    return "".join(f"{line}\n" for line in _lines(status))
-
-
-def _lines(status: Status) -> Iterator[str]:
+def families(status: Status) -> Iterator[Family]:
+    """The metrics, for `vegd.exposition.page`."""
     sessions = status.sessions
-    yield from _family("expected_sessions", "gauge", "BFD sessions that are wanted.")
-    yield f"kube_ovn_bfdd_expected_sessions {len(sessions)}"
-    yield from _family("up_sessions", "gauge", "Wanted BFD sessions that are Up.")
-    yield f"kube_ovn_bfdd_up_sessions {status.up}"
-    yield from _family("recovery_attempts_total", "counter", "Recoveries that were attempted.")
-    yield from _family(
-        "recovery_phase", "gauge", "Phase of a BFD session, by the time that it has not been Up."
+    yield _gauge("expected_sessions", "BFD sessions that are wanted.", len(sessions))
+    yield _gauge("up_sessions", "Wanted BFD sessions that are Up.", status.up)
+    yield Counter(
+        "kube_ovn_bfdd_recovery_attempts",
+        "Recoveries that were attempted.",
+        labels=("action", "result"),
+    )
+    phase = Gauge(
+        "kube_ovn_bfdd_recovery_phase",
+        "Phase of a BFD session, by the time that it has not been Up.",
+        labels=(*_PAIR, "phase"),
+    )
+    circuit = Gauge(
+        "kube_ovn_bfdd_circuit_open",
+        "Whether a BFD session has not been Up for more than 37 minutes.",
+        labels=_PAIR,
     )
     for each in sessions:
-        labels = f'{_labels(each)},phase="{each.phase}"'
-        yield f"kube_ovn_bfdd_recovery_phase{{{labels}}} 1"
-    yield from _family(
-        "session_zero_seconds", "gauge", "Seconds for which no wanted BFD session has been Up."
+        pair = each.key[:2]
+        phase.add((*pair, each.phase), 1)
+        circuit.add(pair, each.phase == "CircuitOpen")
+    yield phase
+    yield circuit
+    yield _gauge(
+        "session_zero_seconds",
+        "Seconds for which no wanted BFD session has been Up.",
+        0 if status.up else min((each.down_s for each in sessions), default=0),
     )
-    zero_s = 0.0 if status.up else min((each.down_s for each in sessions), default=0.0)
-    yield f"kube_ovn_bfdd_session_zero_seconds {zero_s:.3f}"
-    yield from _family("child_restarts_total", "counter", "Restarts of the BFD engine.")
-    yield f"kube_ovn_bfdd_child_restarts_total {status.restarts}"
-    yield from _family(
-        "child_circuit_open", "gauge", "Whether the BFD engine is not restarted any more: never."
+    yield Counter(
+        "kube_ovn_bfdd_child_restarts", "Restarts of the BFD engine.", value=status.restarts
     )
-    yield "kube_ovn_bfdd_child_circuit_open 0"
-    yield from _family(
-        "circuit_open", "gauge", "Whether a BFD session has not been Up for more than 37 minutes."
+    yield _gauge(
+        "child_circuit_open", "Whether the BFD engine is not restarted any more: never.", 0
     )
-    for each in sessions:
-        value = int(each.phase == "CircuitOpen")
-        yield f"kube_ovn_bfdd_circuit_open{{{_labels(each)}}} {value}"
 
 
-def _family(name: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP kube_ovn_bfdd_{name} {text}"
-    yield f"# TYPE kube_ovn_bfdd_{name} {kind}"
-
-
-def _labels(each: SessionStatus) -> str:
-    return f'local="{each.key.local}",remote="{each.key.peer}"'
+def _gauge(name: str, text: str, value: float) -> Gauge:
+    return Gauge(f"kube_ovn_bfdd_{name}", text, value=value)
