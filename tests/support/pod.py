@@ -14,7 +14,7 @@ from tests.support.daemon import PYTHON
 from tests.support.netns import inside, ip, run, veth
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "image/kube-ovn/init-vpc-egress-gateway.sh"
+SCRIPT = ROOT / "kube/image/init-vpc-egress-gateway.sh"
 
 GATEWAYS_INSIDE = {4: "192.168.0.1", 6: "fd00::1"}
 GATEWAYS_OUTSIDE = {4: "172.17.0.1", 6: "fd17::1"}

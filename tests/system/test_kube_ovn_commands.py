@@ -30,7 +30,7 @@ from tests.support.daemon import get
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
-SCRIPTS = Path(__file__).parents[2] / "image/kube-ovn"
+SCRIPTS = Path(__file__).parents[2] / "kube/image"
 V4, V6, PEER4, PEER6 = "10.99.0.1", "fd99::1", "10.99.0.2", "fd99::2"
 SUPERVISOR = "kube-ovn-bfdd-supervisor"
 WITHIN_S = 50.0
