@@ -11,7 +11,8 @@ import socket
 from vegd.lab.topology import ECHO_PORT, HTTP_PORT
 
 _LARGEST = 2048
-_REQUEST_S = 10.0
+_IDLE_S = 600.0
+"""A client that says no more, or has lost its gateway, is not waited for longer."""
 
 
 def _echo(server: socket.socket) -> None:
@@ -33,12 +34,20 @@ def _udp_socket(family: socket.AddressFamily) -> socket.socket:
 
 
 async def _tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """HTTP/1.0: the end of the connection is the end of the answer."""
+    """HTTP/1.1: the same answer to each request, for as long as the client stays."""
+    caller = f"{writer.get_extra_info('peername')[0]}\n"
+    answer = (
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {len(caller)}\r\n\r\n{caller}"
+    ).encode()
     with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        async with asyncio.timeout(_REQUEST_S):
-            await reader.readuntil(b"\r\n\r\n")
-        caller = writer.get_extra_info("peername")[0]
-        writer.write(f"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n{caller}\n".encode())
+        is_last = False
+        while not is_last:
+            async with asyncio.timeout(_IDLE_S):
+                request = (await reader.readuntil(b"\r\n\r\n")).lower()
+            writer.write(answer)
+            await writer.drain()
+            is_last = b"connection: close" in request or b" http/1.0\r\n" in request
     writer.close()
 
 
