@@ -219,17 +219,23 @@ class Daemon:
                 stderr=log,
             )
 
-    def wait_for(self, state: str) -> dict[str, Any]:
-        """Wait for a state of the gateway; returns the status."""
+    def wait_for(self, state: str, reason: str = "") -> dict[str, Any]:
+        """Wait for a state of the gateway, with a reason if one is named; returns the status.
+
+        A gateway that starts may be degraded for another reason first.
+        """
         found: dict[str, Any] = {}
 
         def reached() -> bool:
             assert self.process.poll() is None, self.log.read_text()
             found.clear()
             found.update(self.site.status() or {})
-            return found.get("state") == state
+            reasons = found.get("reasons", [])
+            return found.get("state") == state and (
+                not reason or any(reason in each for each in reasons)
+            )
 
-        eventually(reached, f"state {state}; {self.log}")
+        eventually(reached, f"state {state} {reason}; {self.log}")
         return found
 
     def ends(self, within_s: float = 45.0) -> int:

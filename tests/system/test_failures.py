@@ -77,7 +77,7 @@ def test_parameters_that_cannot_be_set_are_named_and_sessions_stay_up(
     run(site.gateway, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     locked = ReadOnlySite(site.gateway, site.router, site.outside, tmp_path, site.spec)
     with locked.daemon() as daemon:
-        status = daemon.wait_for("degraded")
+        status = daemon.wait_for("degraded", "/proc/sys is read-only here")
         name = "sysctl net/ipv4/conf/ext0/arp_ignore = 1"
         reason = (
             f"{name}: /proc/sys is read-only here; set it on the host, or make /proc/sys writable"
@@ -105,7 +105,7 @@ def test_a_parent_in_use_is_named_and_nothing_is_announced_before_it_is_free(sit
     ip("link", "add", "br0", "type", "bridge", ns=gw)
     ip("link", "set", "ext0", "master", "br0", ns=gw)
     with site.daemon() as daemon:
-        status = daemon.wait_for("degraded")
+        status = daemon.wait_for("degraded", "link net1 ")
         (reason, *_) = (each for each in status["reasons"] if each.startswith("link net1 "))
         assert "the parent is in use as a port of a bridge or bond" in reason
         assert status["gate"] == "cannot forward"
@@ -127,8 +127,8 @@ def test_a_table_that_somebody_else_owns_is_named_and_nothing_is_forwarded(site:
     owner.stdin.flush()
     eventually(lambda: "vegd" in run(site.gateway, "nft", "list", "tables").stdout, "the table")
     with owner, site.daemon() as daemon:
-        status = daemon.wait_for("degraded")
-        reason = status["reasons"][0]
+        status = daemon.wait_for("degraded", "nft table inet vegd: ")
+        reason = next(each for each in status["reasons"] if each.startswith("nft table "))
         assert reason.startswith("nft table inet vegd: ")
         assert "another program owns the table" in reason
         assert status["gate"] == "cannot forward"
