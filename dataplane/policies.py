@@ -226,7 +226,7 @@ def _base_chains(intent: GatewayIntent, families: list[int], marks: list[int]) -
     chains = [
         # BFD is never tracked, so it is never translated and never waits for a full table.
         NftChain(
-            "bfd-in", NftHook("filter", "prerouting", RAW), (rule(to_us, bfd, {"notrack": None}),)
+            "bfd-in", NftHook("filter", "prerouting", RAW), (rule(bfd, to_us, {"notrack": None}),)
         ),
         NftChain("bfd-out", NftHook("filter", "output", RAW), (rule(bfd, {"notrack": None}),)),
         NftChain("forward", NftHook("filter", "forward", 0), forward),
