@@ -27,7 +27,7 @@ _SLICE = 4
 
 
 class Draining(Exception):
-    """The engine is draining and takes no new sessions."""
+    """The engine is draining, or handed over, and takes no new sessions."""
 
 
 class Driver(Turns[R]):
@@ -50,6 +50,7 @@ class Driver(Turns[R]):
     ) -> None:
         super().__init__(engine, transport, waiter, clock, on_end, recorder, on_news)
         self._commit_lock = asyncio.Lock()
+        self._has_left = False
         self._wanted: Collection[SessionConfig] | None = None
         self._key_files = KeyFiles()
         self._has_keys = asyncio.Event()
@@ -69,9 +70,9 @@ class Driver(Turns[R]):
         """
         async with self._commit_lock:
             while self.engine.lingers:
-                self._refuse_when_draining()
+                self._refuse_when_leaving()
                 await asyncio.sleep(_SETTLE_S)
-            self._refuse_when_draining()
+            self._refuse_when_leaving()
             yield
 
     async def commit(self, wanted: Collection[SessionConfig], generation: int) -> tuple[int, int]:
@@ -88,7 +89,7 @@ class Driver(Turns[R]):
 
     def invite(self, invitations: Collection[Invitation]) -> None:
         """Let peers begin sessions by these invitations, and by no others, from now on."""
-        if self.engine.draining:
+        if self.engine.draining or self._has_left:
             return
         for effect in self.engine.invite(tuple(invitations), self._clock()):
             self._perform(effect)
@@ -130,19 +131,20 @@ class Driver(Turns[R]):
             self._has_keys.clear()
 
     async def _commit(self, wanted: Collection[SessionConfig], generation: int) -> tuple[int, int]:
+        self._refuse_when_leaving()
         self._listen(multihop=any(config.key.multihop for config in wanted))
         change = self.engine.changes(wanted)
         for first in range(0, len(change.remove), _SLICE):
-            self._refuse_when_draining()
+            self._refuse_when_leaving()
             for key in change.remove[first : first + _SLICE]:
                 self._finish(self.engine.remove(key, self._clock(), "removed from the set"))
             await asyncio.sleep(0)
         for first in range(0, len(change.put), _SLICE):
-            self._refuse_when_draining()
+            self._refuse_when_leaving()
             for config in change.put[first : first + _SLICE]:
                 self._finish(self.engine.put(config, self._clock()))
             await asyncio.sleep(0)
-        self._refuse_when_draining()
+        self._refuse_when_leaving()
         self.engine.generation = generation
         self._on_news()
         return len(change.put), len(change.remove)
@@ -160,7 +162,7 @@ class Driver(Turns[R]):
 
     def override(self, key: SessionKey, override: Override) -> None:
         """Lay an override over a session at once. Raises KeyError (see `Engine`) and Draining."""
-        self._refuse_when_draining()
+        self._refuse_when_leaving()
         self._finish(self.engine.override(key, override, self._clock()))
         self._on_news()
 
@@ -181,7 +183,7 @@ class Driver(Turns[R]):
 
     def drain(self) -> None:
         """Send AdminDown on every session; `on_end` is called when the peers have had the time."""
-        if self.engine.draining:
+        if self.engine.draining or self._has_left:
             return
         log.info("draining %d sessions", len(self.engine.sessions()))
         for effect in self.engine.drain(self._clock()):
@@ -189,6 +191,12 @@ class Driver(Turns[R]):
         self._on_news()
         self._finish(None)
 
-    def _refuse_when_draining(self) -> None:
+    def leave(self) -> None:
+        """Touch nothing any more: the sessions are another process' now."""
+        self._has_left = True
+
+    def _refuse_when_leaving(self) -> None:
+        if self._has_left:
+            raise Draining("the engine has been handed over; the next to be asked is its successor")
         if self.engine.draining:
             raise Draining("the engine is draining; it takes no sessions any more")

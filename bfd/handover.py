@@ -12,12 +12,13 @@ Messages have a length before them and go over a pair of Unix sockets.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,13 +68,9 @@ class Successor:
                 ours.close()
                 raise HandoverError(f"{command[0]}: {exc.strerror}") from exc
         successor = cls(process, ours)
-        try:
-            ours.settimeout(_START_S)
+        with successor._alive_within(_START_S):
             _send(ours, _lines(history))
             successor._expect(_READY)
-        except BaseException:
-            successor.kill()
-            raise
         return successor
 
     @property
@@ -84,16 +81,12 @@ class Successor:
     def give(self, parcel: Parcel) -> None:
         """Hand over, and return when it has everything. Raises HandoverError."""
         sockets = [parcel.control, *(each.sock for each in parcel.receivers)]
-        try:
-            self._channel.settimeout(_TAKE_S)
+        with self._alive_within(_TAKE_S):
             heads = [each.to_json() for each in parcel.receivers]
             _send(self._channel, json.dumps(heads).encode(), sockets)
             _send(self._channel, parcel.journal)
             _send(self._channel, _lines(parcel.transitions))
             self._expect(_RUNNING)
-        except BaseException:
-            self.kill()
-            raise
         self._channel.close()
 
     def kill(self) -> None:
@@ -102,13 +95,24 @@ class Successor:
         self._process.kill()
         self._process.wait()
 
-    def _expect(self, word: bytes) -> None:
+    @contextlib.contextmanager
+    def _alive_within(self, seconds: float) -> Iterator[None]:
+        """What it is told and asked inside; whatever goes wrong, it is ended."""
+        self._channel.settimeout(seconds)
         try:
-            answer, _ = _receive(self._channel)
+            yield
         except TimeoutError as exc:
+            self.kill()
             raise HandoverError("the new engine takes too long and was ended") from exc
         except OSError as exc:
+            self.kill()
             raise HandoverError("the new engine has ended; the log says why") from exc
+        except BaseException:
+            self.kill()
+            raise
+
+    def _expect(self, word: bytes) -> None:
+        answer, _ = _receive(self._channel)
         if answer != word:
             raise HandoverError(f"the new engine says {answer!r} instead of {word!r}")
 
@@ -166,12 +170,12 @@ class Predecessor:
         """What happened so far; to be asked first."""
         return _transitions(self._receive()[0])
 
-    def take(self, now_us: int) -> Parcel:
+    def take(self) -> Parcel:
         """Say that we are ready, and wait for everything."""
         self._send(_READY)
         heads, (control, *received) = self._receive()
         receivers = tuple(
-            Receiver.from_json(document, sock, now_us)
+            Receiver.from_json(document, sock)
             for document, sock in zip(json.loads(heads), received, strict=True)
         )
         journal = self._receive()[0]

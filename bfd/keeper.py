@@ -63,12 +63,6 @@ class Keeper:
             self._busy = True
             asyncio.get_running_loop().call_soon(self._make_lines)
 
-    def text(self) -> bytes:
-        """The journal as it was last made."""
-        return journal.compose(
-            journal.head_line(self._identity, self._head()), self._lines.values()
-        )
-
     def close(self) -> None:
         """Remove the journal: the engine ends in order, and nothing is to be resumed."""
         self._writer.end()

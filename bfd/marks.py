@@ -7,7 +7,9 @@ microseconds, 0 for never, and the two sequence numbers of authentication (XmitA
 In a process the array lies in shared memory and outlives the engine, see `bfd.shared_marks`.
 """
 
+import contextlib
 from array import array
+from collections.abc import Iterator
 from typing import Protocol
 
 KIND = 0x76656764_62666401
@@ -42,14 +44,10 @@ class Marks:
     def rename(self) -> None:
         """Belong to no journal that was written so far, because there is news in none of them."""
 
-    def keep_aside(self) -> None:
-        """A successor begins to keep marks of its own; see `bfd.shared_marks`."""
-
-    def take_back(self) -> None:
-        """It does not."""
-
-    def let_go(self) -> None:
-        """It does."""
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Inside a successor begins to keep marks of its own; if that fails, ours hold on."""
+        yield
 
     def take(self, discr: int) -> int:
         """An index into `values` for a session."""

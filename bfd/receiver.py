@@ -50,11 +50,11 @@ class Receiver:
         ]
 
     @classmethod
-    def from_json(cls, document: list[int], sock: socket.socket, now_us: int) -> "Receiver":
+    def from_json(cls, document: list[int], sock: socket.socket) -> "Receiver":
         """A socket that another process has had. Raises ValueError."""
         multihop, patient, emptied_us, heard_until_us, overflows = document
-        receiver = cls(sock, now_us, multihop=bool(multihop), patient=bool(patient))
-        receiver.emptied_us, receiver.heard_until_us = emptied_us, heard_until_us
+        receiver = cls(sock, emptied_us, multihop=bool(multihop), patient=bool(patient))
+        receiver.heard_until_us = heard_until_us
         receiver.overflows = overflows
         return receiver
 

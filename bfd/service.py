@@ -25,7 +25,7 @@ from pathlib import Path
 from bfd import handover, journal, logs, recovery
 from bfd.control import ControlServer, ControlSocketError
 from bfd.discriminators import KEY_LENGTH, Discriminators
-from bfd.driver import Driver
+from bfd.driver import Draining, Driver
 from bfd.engine import Engine
 from bfd.fsm import State
 from bfd.handover import HandoverError, Parcel, Predecessor, Successor
@@ -91,7 +91,7 @@ class Service:
         self._predecessor = (
             None if options.successor_of is None else Predecessor(options.successor_of)
         )
-        self._handed_over_to: int | None = None
+        self._handed_over = False
         self._options = options
         self._transport = UdpTransport(monotonic_us)
         self._ended = asyncio.Event()
@@ -150,10 +150,10 @@ class Service:
             self._driver.stop()
             self._transport.close()
             await self._control.close()
-            if self._keeper is not None and self._handed_over_to is None:
+            if self._keeper is not None and not self._handed_over:
                 self._keeper.close()
                 self._engine.marks.close()
-        if self._handed_over_to is None:
+        if not self._handed_over:
             log.info("the BFD engine has drained")
 
     async def _begin(self) -> None:
@@ -173,7 +173,7 @@ class Service:
         self._views.memory = lock_memory()
         stop_collecting()
         # From here to the end of `confirm` nobody serves the sessions.
-        parcel = predecessor.take(monotonic_us())
+        parcel = predecessor.take()
         self._transport.adopt(parcel.receivers)
         for transition in parcel.transitions:
             self._recorder.history.add(transition)
@@ -197,8 +197,6 @@ class Service:
 
         Raises HandoverError, and then goes on; Draining.
         """
-        if self._handed_over_to is not None:
-            raise HandoverError("the engine has been handed over already")
         async with self._driver.settled():
             log.info("a new engine is started to take over")
             history = self._recorder.history
@@ -206,6 +204,10 @@ class Service:
             successor = await asyncio.to_thread(
                 Successor.start, _command(self._options), history.of()
             )
+            if self._engine.draining:
+                # Told to end while the new one was started: there is nothing to go on with.
+                successor.kill()
+                raise Draining("the engine is draining")
             _, newer = history.after(seq)
             began_us = monotonic_us()
             self._give(successor, newer)
@@ -221,22 +223,21 @@ class Service:
         """Without a pause of ours in between. Raises HandoverError."""
         self._driver.stop()
         self._transport.close_senders()
-        self._engine.marks.keep_aside()
         try:
-            successor.give(
-                Parcel(
-                    journal=self._journal(),
-                    transitions=transitions,
-                    control=self._control.listener,
-                    receivers=self._transport.receivers,
+            with self._engine.marks.lent():
+                successor.give(
+                    Parcel(
+                        journal=self._journal(),
+                        transitions=transitions,
+                        control=self._control.listener,
+                        receivers=self._transport.receivers,
+                    )
                 )
-            )
-        except HandoverError:
-            self._engine.marks.take_back()
+        except BaseException:
             self._driver.start()
             raise
-        self._handed_over_to = successor.pid
-        self._engine.marks.let_go()
+        self._handed_over = True
+        self._driver.leave()
         if self._keeper is not None:
             self._keeper.leave()
         self._transport.close()

@@ -12,7 +12,7 @@ import mmap
 import os
 import secrets
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,25 +52,21 @@ class SharedMarks(Marks):
         with contextlib.suppress(OSError):
             self._path.unlink()
 
-    def keep_aside(self) -> None:
-        """Give the file a second name, because a successor will take the first."""
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Inside a successor takes the file's name; if that fails, it is ours again."""
+        aside = self._path.with_name(f"{self._path.name}.aside")
         with contextlib.suppress(OSError):
-            self._aside.unlink(missing_ok=True)
-            self._aside.hardlink_to(self._path)
-
-    def take_back(self) -> None:
-        """There is no successor after all: have the first name again."""
+            aside.unlink(missing_ok=True)
+            aside.hardlink_to(self._path)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                aside.replace(self._path)
+            raise
         with contextlib.suppress(OSError):
-            self._aside.replace(self._path)
-
-    def let_go(self) -> None:
-        """The successor has marks of its own."""
-        with contextlib.suppress(OSError):
-            self._aside.unlink()
-
-    @property
-    def _aside(self) -> Path:
-        return self._path.with_name(f"{self._path.name}.aside")
+            aside.unlink()
 
     def _reach(self, index: int) -> None:
         # Memory is asked for here, where a refusal is an error: a store into a page that cannot

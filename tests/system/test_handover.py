@@ -15,7 +15,7 @@ import pytest
 
 from bfd import shared_marks
 from bfd.auth import AuthConfig, AuthKey, AuthType
-from bfd.client import Client
+from bfd.client import Client, ControlError
 from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import State
 from bfd.override import Override
@@ -24,6 +24,7 @@ from bfd.unsolicited import Invitation
 from tests.support import netns as net
 from tests.support.bfd_process import (
     Capture,
+    EngineProcess,
     ScriptedPeer,
     all_in,
     engine_in,
@@ -35,6 +36,7 @@ from tests.support.daemon import eventually as happens
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 OURS, THEIRS = ("10.99.0.1", "fd99::1"), ("10.99.0.2", "fd99::2")
+WAY = (OURS[0], THEIRS[0])
 WITNESS = ("10.99.0.3", "fd99::3")
 
 
@@ -225,27 +227,35 @@ async def test_a_successor_that_does_not_start_changes_nothing(wire: Wire, tmp_p
     assert {each.packet.state for each in wire.capture.packets()} == {State.UP}
 
 
-_FAULTS = {
-    "dies": "os.kill(os.getpid(), signal.SIGKILL)",
-    "stands still": "os.kill(os.getpid(), signal.SIGSTOP)",
-}
-
-
-@pytest.mark.parametrize("fault", _FAULTS)
-async def test_the_old_engine_goes_on_when_its_successor_has_everything_and(
-    fault: str, wire: Wire, tmp_path: Path
-) -> None:
-    # Python loads this in every process of the engine; only the successor has that option.
+def with_successor(tmp_path: Path, change: str) -> Callable[..., list[str]]:
+    """For `engine_in`: an engine whose successors have a changed `Predecessor`, called P."""
+    # Python loads this in every process of the engine; only a successor has that option.
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, signal, sys\n"
+        "import os, signal, sys, time\n"
         "if '--successor-of' in sys.orig_argv:\n"
-        "    import bfd.handover\n"
-        f"    bfd.handover.Predecessor.confirm = lambda self: {_FAULTS[fault]}\n"
+        "    from bfd.handover import Predecessor as P\n"
+        f"    {change}\n"
     )
 
     def enter(ns: str, *command: str) -> list[str]:
         return net.inside(ns, "env", f"PYTHONPATH={tmp_path}", *command)
 
+    return enter
+
+
+_FAULTS = {
+    "dies when it is ready": "P.take = lambda self: "
+    "(self._send(b'ready'), os.kill(os.getpid(), signal.SIGKILL))",
+    "dies when it has everything": "P.confirm = lambda self: os.kill(os.getpid(), signal.SIGKILL)",
+    "stands still then": "P.confirm = lambda self: os.kill(os.getpid(), signal.SIGSTOP)",
+}
+
+
+@pytest.mark.parametrize("fault", _FAULTS)
+async def test_the_old_engine_goes_on_when_its_successor(
+    fault: str, wire: Wire, tmp_path: Path
+) -> None:
+    enter = with_successor(tmp_path, _FAULTS[fault])
     with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
         async with (
             engine_in(wire.ours, tmp_path / "a", enter=enter) as engine,
@@ -271,6 +281,75 @@ async def test_the_old_engine_goes_on_when_its_successor_has_everything_and(
         async with engine_in(wire.ours, tmp_path / "a") as second, Client(second.path) as agent:
             assert all_in(State.UP)(await agent.snapshot())
     assert {each.packet.state for each in wire.capture.packets()} == {State.UP}
+
+
+def slow_successor(tmp_path: Path) -> tuple[Callable[..., list[str]], Path]:
+    """For `engine_in`: successors are not ready before a file is there, which is the second."""
+    gate = tmp_path / "gate"
+    wait = f"[time.sleep(0.02) for _ in iter(lambda: os.path.exists({str(gate)!r}), True)]"
+    change = f"go = P.history; P.history = lambda self: ({wait}, go(self))[1]"
+    return with_successor(tmp_path, change), gate
+
+
+async def test_an_engine_that_is_told_to_end_meanwhile_is_not_handed_over(
+    wire: Wire, tmp_path: Path
+) -> None:
+    enter, gate = slow_successor(tmp_path)
+    with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
+        async with (
+            engine_in(wire.ours, tmp_path / "a", enter=enter) as engine,
+            Client(engine.path) as agent,
+        ):
+            # The peer is told for 25 s, so the engine is still there when its successor is ready.
+            await agent.configure([SessionConfig(SessionKey(*WAY), 500_000, 500_000, 50)], 1)
+            peer.bring_up()
+            await eventually(agent, all_in(State.UP))
+            asked = asyncio.create_task(engine.hand_over())
+            await has_said(engine, "a new engine is started")
+            engine.signal(signal.SIGTERM)
+            await eventually(agent, lambda s: s.draining)
+            gate.touch()
+            status, output = await asked
+            assert (status, "the engine is draining" in output) == (1, True), output
+            # It goes on telling the peer, and nobody else has taken over.
+            sent = (await agent.snapshot()).sessions[0].tx_packets
+            await eventually(agent, lambda s: s.sessions[0].tx_packets > sent)
+            peer.expect(lambda heard: heard.packet.state is State.ADMIN_DOWN)
+
+
+async def test_what_is_asked_meanwhile_is_refused_and_not_lost_in_the_old_engine(
+    wire: Wire, tmp_path: Path
+) -> None:
+    enter, gate = slow_successor(tmp_path)
+    with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
+        async with (
+            engine_in(wire.ours, tmp_path / "a", enter=enter) as engine,
+            Client(engine.path) as agent,
+        ):
+            await agent.configure([SessionConfig(SessionKey(*WAY), 500_000, 500_000, 3)], 7)
+            peer.bring_up()
+            await eventually(agent, all_in(State.UP))
+            asked = asyncio.create_task(engine.hand_over())
+            await has_said(engine, "a new engine is started")
+            # A set that would remove the session waits for its turn, which comes too late.
+            late = asyncio.create_task(agent.configure([], 8))
+            async with Client(engine.path) as other:
+                assert all_in(State.UP)(await other.snapshot())
+            gate.touch()
+            assert (await asked)[0] == 0
+            with pytest.raises((ControlError, OSError), match=r"handed over|closed"):
+                await late
+            async with Client(engine.path) as successor:
+                now = await successor.snapshot()
+                assert (now.generation, all_in(State.UP)(now)) == (7, True)
+    assert {each.packet.state for each in wire.capture.packets()} <= {State.DOWN, State.UP}
+
+
+async def has_said(engine: EngineProcess, text: str) -> None:
+    """Wait for a line of its log."""
+    async with asyncio.timeout(30):
+        while text not in engine.stderr:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_draining_engine_is_not_handed_over(wire: Wire, tmp_path: Path) -> None:
