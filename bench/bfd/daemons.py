@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -42,7 +43,7 @@ class Setting(NamedTuple):
     """Without CAP_SYS_NICE, as in an ordinary container."""
 
 
-class Daemon:
+class Daemon(ABC):
     """A daemon that runs, until `close`. The first thing that it does is be started."""
 
     name = ""
@@ -80,11 +81,11 @@ class Daemon:
         """Name and version."""
         return cls.name
 
+    @abstractmethod
     def prepare(self) -> list[str]:
         """Write the configuration; the command."""
-        raise NotImplementedError
 
-    def configure(self) -> None:
+    def configure(self) -> None:  # noqa: B027 - most know all from their file
         """What has to be done once it runs."""
 
     def remark(self) -> str:

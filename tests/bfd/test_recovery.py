@@ -498,9 +498,8 @@ async def test_marks_do_not_go_with_a_journal_that_a_read_only_disk_keeps(
 
 
 async def test_marks_do_not_go_with_a_journal_that_a_silent_disk_keeps(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("bfd.keeper._SILENT_S", 0.1)
     with contextlib.closing(SharedMarks(tmp_path)) as engine.marks:
         path = tmp_path / NAME
         keeper = await keep(engine, path)

@@ -136,7 +136,9 @@ def test_a_change_of_ours_is_no_news_and_that_of_somebody_else_is(
                 news.set()
 
         following = asyncio.create_task(follow())
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            while len(kernel._nftables._watches) < 2:
+                await asyncio.sleep(0)
         policies = (*gateway_intent().policies, policy("third", "192.168.7.0/24"))
         for wish in (render(gateway_intent(policies=policies)), WISH):
             report = await converge(kernel, wish)

@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -32,38 +31,18 @@ from tests.support.bfd_process import (
 )
 from tests.support.daemon import Site, alive, build
 from tests.support.daemon import eventually as happens
+from tests.support.pair import OURS, THEIRS, Pair, connected, ends, sessions
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
-OURS, THEIRS = ("10.99.0.1", "fd99::1"), ("10.99.0.2", "fd99::2")
 WAY = (OURS[0], THEIRS[0])
 WITNESS = ("10.99.0.3", "fd99::3")
 
 
-class Wire(NamedTuple):
-    """Two namespaces on one cable; the second capture sees what the first one sends."""
-
-    ours: str
-    theirs: str
-    capture: Capture
-
-
 @pytest.fixture
-def wire(netns: Callable[[str], str]) -> Iterator[Wire]:
-    ours, theirs = netns("ours"), netns("theirs")
-    net.veth(
-        *(ours, "ve", theirs, "vp"),
-        addresses_a=[f"{OURS[0]}/24", f"{OURS[1]}/64"],
-        addresses_b=[f"{THEIRS[0]}/24", f"{THEIRS[1]}/64"],
-    )
-    with contextlib.closing(Capture(theirs, "vp")) as capture:
-        yield Wire(ours, theirs, capture)
-
-
-def sessions(ms: int, local: tuple[str, str], peer: tuple[str, str]) -> list[SessionConfig]:
-    """Both families, times three."""
-    ends = zip(local, peer, strict=True)
-    return [SessionConfig(SessionKey(a, b), ms * 1000, ms * 1000, 3) for a, b in ends]
+def pair(netns: Callable[[str], str]) -> Iterator[Pair]:
+    with connected(netns) as made:
+        yield made
 
 
 async def came_up(client: Client, count: int = 3) -> None:
@@ -79,7 +58,7 @@ async def came_up(client: Client, count: int = 3) -> None:
 
 
 async def test_N1_no_session_goes_down_at_100_ms_times_3(
-    wire: Wire, netns: Callable[[str], str], tmp_path: Path
+    pair: Pair, netns: Callable[[str], str], tmp_path: Path
 ) -> None:
     # A second pair of engines is left alone. A machine on which their sessions go down, too, has
     # stood still, and that round proves nothing.
@@ -90,13 +69,13 @@ async def test_N1_no_session_goes_down_at_100_ms_times_3(
         addresses_b=[f"{WITNESS[0]}/24", f"{WITNESS[1]}/64"],
     )
     async with (
-        engine_in(wire.theirs, tmp_path / "peer") as their_engine,
+        engine_in(pair.theirs, tmp_path / "peer") as their_engine,
         Client(their_engine.path) as peer,
         engine_in(other, tmp_path / "w1") as left_alone,
         Client(left_alone.path) as witness,
         engine_in(far, tmp_path / "w2") as far_engine,
         Client(far_engine.path) as far_witness,
-        engine_in(wire.ours, tmp_path / "a") as engine,
+        engine_in(pair.ours, tmp_path / "a") as engine,
     ):
         await peer.configure(sessions(100, THEIRS, OURS), 1)
         await witness.configure(sessions(100, OURS, WITNESS), 1)
@@ -122,12 +101,12 @@ async def transitions(client: Client) -> list[int]:
     return [each.transitions for each in (await client.snapshot()).sessions]
 
 
-async def test_N1_everything_goes_on_with_the_successor(wire: Wire, tmp_path: Path) -> None:
+async def test_N1_everything_goes_on_with_the_successor(pair: Pair, tmp_path: Path) -> None:
     key = SessionKey(OURS[0], THEIRS[0])
     async with (
-        engine_in(wire.theirs, tmp_path / "peer") as their_engine,
+        engine_in(pair.theirs, tmp_path / "peer") as their_engine,
         Client(their_engine.path) as peer,
-        engine_in(wire.ours, tmp_path / "a") as engine,
+        engine_in(pair.ours, tmp_path / "a") as engine,
     ):
         await peer.configure(sessions(500, THEIRS, OURS), 1)
         async with Client(engine.path) as agent:
@@ -136,7 +115,7 @@ async def test_N1_everything_goes_on_with_the_successor(wire: Wire, tmp_path: Pa
             await agent.override(key, Override(min_ttl=254))
             history = await agent.history()
             earlier = await agent.snapshot()
-        before = wire.capture.packets()
+        before = pair.packets()
         for _ in range(3):
             status, output = await engine.hand_over()
             assert status == 0, output
@@ -145,32 +124,28 @@ async def test_N1_everything_goes_on_with_the_successor(wire: Wire, tmp_path: Pa
             await came_up(agent)
             now = await agent.snapshot()
             assert await agent.history() == history
-        after = wire.capture.packets()
+        after = pair.packets()
     assert now.pid != earlier.pid
     assert now.generation == 7
     assert {each.packet.state for each in after} == {State.UP}
-    ends = [
-        {(each.source, each.port, each.packet.my_discr) for each in packets if each.source in OURS}
-        for packets in (before, after)
-    ]
-    assert ends[0] == ends[1]
+    assert ends(before) == ends(after)
     assert {each.key: each.override for each in now.sessions}[key] == Override(min_ttl=254)
     for old, new in zip(earlier.sessions, now.sessions, strict=True):
         assert (old.local_discr, old.transitions) == (new.local_discr, new.transitions)
         assert new.tx_packets > old.tx_packets
 
 
-async def test_N1_every_kind_of_session_goes_on(wire: Wire, tmp_path: Path) -> None:
+async def test_N1_every_kind_of_session_goes_on(pair: Pair, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("correct horse\n")
     secret.chmod(0o600)
     key = AuthKey(1, AuthType.METICULOUS_KEYED_SHA1, str(secret))
     guest = "10.99.0.4"
-    net.ip("address", "add", f"{guest}/24", "dev", "vp", ns=wire.theirs)
+    net.ip("address", "add", f"{guest}/24", "dev", "vp", ns=pair.theirs)
     ours_ll, theirs_ll = "fe80::a", "fe80::b"
-    net.ip("address", "add", f"{ours_ll}/64", "dev", "ve", "nodad", ns=wire.ours)
-    net.ip("address", "add", f"{theirs_ll}/64", "dev", "vp", "nodad", ns=wire.theirs)
-    ends = [
+    net.ip("address", "add", f"{ours_ll}/64", "dev", "ve", "nodad", ns=pair.ours)
+    net.ip("address", "add", f"{theirs_ll}/64", "dev", "vp", "nodad", ns=pair.theirs)
+    ways = [
         (SessionKey(OURS[0], THEIRS[0]), SessionKey(THEIRS[0], OURS[0]), AuthConfig((key,), 1)),
         (
             SessionKey(OURS[0], THEIRS[0], multihop=True),
@@ -179,14 +154,14 @@ async def test_N1_every_kind_of_session_goes_on(wire: Wire, tmp_path: Path) -> N
         ),
         (SessionKey(ours_ll, theirs_ll, "ve"), SessionKey(theirs_ll, ours_ll, "vp"), None),
     ]
-    ours = [SessionConfig(near, 500_000, 500_000, 3, auth=auth) for near, _, auth in ends]
-    theirs = [SessionConfig(far, 500_000, 500_000, 3, auth=auth) for _, far, auth in ends]
+    ours = [SessionConfig(near, 500_000, 500_000, 3, auth=auth) for near, _, auth in ways]
+    theirs = [SessionConfig(far, 500_000, 500_000, 3, auth=auth) for _, far, auth in ways]
     theirs.append(SessionConfig(SessionKey(guest, OURS[0]), 500_000, 500_000, 3))
     invitation = Invitation("ve", ("10.99.0.0/24",), 1, 500_000, 500_000, 3)
     async with (
-        engine_in(wire.theirs, tmp_path / "peer") as their_engine,
+        engine_in(pair.theirs, tmp_path / "peer") as their_engine,
         Client(their_engine.path) as peer,
-        engine_in(wire.ours, tmp_path / "a") as engine,
+        engine_in(pair.ours, tmp_path / "a") as engine,
     ):
         async with Client(engine.path) as agent:
             await agent.configure(ours, 1, [invitation])
@@ -207,9 +182,9 @@ async def test_N1_every_kind_of_session_goes_on(wire: Wire, tmp_path: Path) -> N
     assert not any(each.discards for each in now)
 
 
-async def test_a_successor_that_does_not_start_changes_nothing(wire: Wire, tmp_path: Path) -> None:
-    with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
-        async with engine_in(wire.ours, tmp_path / "a") as engine, Client(engine.path) as agent:
+async def test_a_successor_that_does_not_start_changes_nothing(pair: Pair, tmp_path: Path) -> None:
+    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
+        async with engine_in(pair.ours, tmp_path / "a") as engine, Client(engine.path) as agent:
             await agent.configure([sessions(500, OURS, THEIRS)[0]], 1)
             peer.bring_up()
             await eventually(agent, all_in(State.UP))
@@ -218,13 +193,13 @@ async def test_a_successor_that_does_not_start_changes_nothing(wire: Wire, tmp_p
             assert status == 1
             assert output == "vegd bfd handover: the new engine has ended; the log says why\n"
             assert "remove the file" in engine.stderr
-            wire.capture.packets()
+            pair.packets()
             sent = (await agent.snapshot()).sessions[0].tx_packets
             await eventually(agent, lambda s: s.sessions[0].tx_packets > sent + 2)
             # A connection of before is still there, and a new one is answered.
             async with Client(engine.path) as another:
                 assert all_in(State.UP)(await another.snapshot())
-    assert {each.packet.state for each in wire.capture.packets()} == {State.UP}
+    assert {each.packet.state for each in pair.packets()} == {State.UP}
 
 
 def with_successor(tmp_path: Path, change: str) -> Callable[..., list[str]]:
@@ -253,18 +228,18 @@ _FAULTS = {
 
 @pytest.mark.parametrize("fault", _FAULTS)
 async def test_the_old_engine_goes_on_when_its_successor(
-    fault: str, wire: Wire, tmp_path: Path
+    fault: str, pair: Pair, tmp_path: Path
 ) -> None:
     enter = with_successor(tmp_path, _FAULTS[fault])
-    with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
+    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
         async with (
-            engine_in(wire.ours, tmp_path / "a", enter=enter) as engine,
+            engine_in(pair.ours, tmp_path / "a", enter=enter) as engine,
             Client(engine.path) as agent,
         ):
             await agent.configure([sessions(500, OURS, THEIRS)[0]], 1)
             peer.bring_up()
             await eventually(agent, all_in(State.UP))
-            wire.capture.packets()
+            pair.packets()
             status, output = await engine.hand_over()
             assert status == 1
             assert output.startswith("vegd bfd handover: the new engine ")
@@ -278,9 +253,9 @@ async def test_the_old_engine_goes_on_when_its_successor(
             engine.wait()
         marks = json.loads((engine.directory / NAME).read_text().partition("\n")[0])["marks"]
         assert shared_marks.read(engine.directory, marks) is not None
-        async with engine_in(wire.ours, tmp_path / "a") as second, Client(second.path) as agent:
+        async with engine_in(pair.ours, tmp_path / "a") as second, Client(second.path) as agent:
             assert all_in(State.UP)(await agent.snapshot())
-    assert {each.packet.state for each in wire.capture.packets()} == {State.UP}
+    assert {each.packet.state for each in pair.packets()} == {State.UP}
 
 
 def slow_successor(tmp_path: Path) -> tuple[Callable[..., list[str]], Path]:
@@ -292,12 +267,12 @@ def slow_successor(tmp_path: Path) -> tuple[Callable[..., list[str]], Path]:
 
 
 async def test_an_engine_that_is_told_to_end_meanwhile_is_not_handed_over(
-    wire: Wire, tmp_path: Path
+    pair: Pair, tmp_path: Path
 ) -> None:
     enter, gate = slow_successor(tmp_path)
-    with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
+    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
         async with (
-            engine_in(wire.ours, tmp_path / "a", enter=enter) as engine,
+            engine_in(pair.ours, tmp_path / "a", enter=enter) as engine,
             Client(engine.path) as agent,
         ):
             # The peer is told for 25 s, so the engine is still there when its successor is ready.
@@ -318,12 +293,12 @@ async def test_an_engine_that_is_told_to_end_meanwhile_is_not_handed_over(
 
 
 async def test_what_is_asked_meanwhile_is_refused_and_not_lost_in_the_old_engine(
-    wire: Wire, tmp_path: Path
+    pair: Pair, tmp_path: Path
 ) -> None:
     enter, gate = slow_successor(tmp_path)
-    with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
+    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
         async with (
-            engine_in(wire.ours, tmp_path / "a", enter=enter) as engine,
+            engine_in(pair.ours, tmp_path / "a", enter=enter) as engine,
             Client(engine.path) as agent,
         ):
             await agent.configure([SessionConfig(SessionKey(*WAY), 500_000, 500_000, 3)], 7)
@@ -342,7 +317,7 @@ async def test_what_is_asked_meanwhile_is_refused_and_not_lost_in_the_old_engine
             async with Client(engine.path) as successor:
                 now = await successor.snapshot()
                 assert (now.generation, all_in(State.UP)(now)) == (7, True)
-    assert {each.packet.state for each in wire.capture.packets()} <= {State.DOWN, State.UP}
+    assert {each.packet.state for each in pair.packets()} <= {State.DOWN, State.UP}
 
 
 async def has_said(engine: EngineProcess, text: str) -> None:
@@ -352,9 +327,9 @@ async def has_said(engine: EngineProcess, text: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_draining_engine_is_not_handed_over(wire: Wire, tmp_path: Path) -> None:
-    with contextlib.closing(ScriptedPeer(wire.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
-        async with engine_in(wire.ours, tmp_path / "a") as engine, Client(engine.path) as agent:
+async def test_a_draining_engine_is_not_handed_over(pair: Pair, tmp_path: Path) -> None:
+    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
+        async with engine_in(pair.ours, tmp_path / "a") as engine, Client(engine.path) as agent:
             config = SessionConfig(SessionKey(OURS[0], THEIRS[0]), 1_000_000, 1_000_000, 50)
             await agent.configure([config], 1)
             peer.bring_up()
@@ -375,7 +350,7 @@ async def test_without_an_engine_the_command_says_where_it_looked(tmp_path: Path
 
 
 async def test_systemd_is_told_of_the_start_and_of_the_successor(
-    wire: Wire, tmp_path: Path
+    pair: Pair, tmp_path: Path
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -384,7 +359,7 @@ async def test_systemd_is_told_of_the_start_and_of_the_successor(
         def enter(ns: str, *command: str) -> list[str]:
             return net.inside(ns, "env", f"NOTIFY_SOCKET={tmp_path}/notify", *command)
 
-        async with engine_in(wire.ours, tmp_path / "a", enter=enter) as engine:
+        async with engine_in(pair.ours, tmp_path / "a", enter=enter) as engine:
             assert await asyncio.to_thread(manager.recv, 100) == b"READY=1"
             status, output = await engine.hand_over()
             assert status == 0, output

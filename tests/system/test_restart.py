@@ -9,58 +9,28 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from bfd.client import Client
-from bfd.config import SessionConfig, SessionKey
 from bfd.fsm import Diagnostic, State
 from bfd.recovery import NAME
-from tests.support import netns as net
 from tests.support.bfd_process import (
-    Capture,
-    Captured,
     EngineProcess,
     ScriptedPeer,
     all_in,
     engine_in,
     eventually,
 )
+from tests.support.pair import OURS, THEIRS, Pair, connected, ends, sessions
 
 pytestmark = pytest.mark.system
-
-OURS, THEIRS = ("10.99.0.1", "fd99::1"), ("10.99.0.2", "fd99::2")
-
-
-class Pair(NamedTuple):
-    """Two namespaces with a cable, and a capture of what the second one receives."""
-
-    ours: str
-    theirs: str
-    capture: Capture
-
-    def packets(self) -> list[Captured]:
-        """What we sent since the last time of asking."""
-        return [each for each in self.capture.packets() if each.source in OURS]
 
 
 @pytest.fixture
 def pair(netns: Callable[[str], str]) -> Iterator[Pair]:
-    ours, theirs = netns("ours"), netns("theirs")
-    net.veth(
-        *(ours, "ve", theirs, "vp"),
-        addresses_a=[f"{OURS[0]}/24", f"{OURS[1]}/64"],
-        addresses_b=[f"{THEIRS[0]}/24", f"{THEIRS[1]}/64"],
-    )
-    with contextlib.closing(Capture(theirs, "vp")) as capture:
-        yield Pair(ours, theirs, capture)
-
-
-def configs(ms: int, *, swapped: bool = False) -> list[SessionConfig]:
-    """Both families."""
-    ends = zip(THEIRS, OURS, strict=True) if swapped else zip(OURS, THEIRS, strict=True)
-    return [SessionConfig(SessionKey(a, b), ms * 1000, ms * 1000, 3) for a, b in ends]
+    with connected(netns) as made:
+        yield made
 
 
 async def kill(engine: EngineProcess) -> None:
@@ -78,9 +48,9 @@ async def test_N1_N2_a_killed_engine_that_is_back_in_time_is_not_missed(
 ) -> None:
     # 500 ms times three: time enough for a start on a machine that does other things, too.
     async with engine_in(pair.theirs, tmp_path / "peer") as peer, Client(peer.path) as other:
-        await other.configure(configs(500, swapped=True), 1)
+        await other.configure(sessions(500, THEIRS, OURS), 1)
         async with engine_in(pair.ours, tmp_path / "a") as first, Client(first.path) as agent:
-            await agent.configure(configs(500), 7)
+            await agent.configure(sessions(500, OURS, THEIRS), 7)
             await eventually(agent, lambda s: all(x.rx_packets > 6 for x in s.sessions), 20)
             transitions = [x.transitions for x in (await other.snapshot()).sessions]
             before = pair.packets()
@@ -99,15 +69,10 @@ async def test_N1_N2_a_killed_engine_that_is_back_in_time_is_not_missed(
     assert ends(after) == ends(before)
 
 
-def ends(packets: list[Captured]) -> set[tuple[str, int, int]]:
-    """Addresses, source ports and discriminators that packets came from."""
-    return {(each.source, each.port, each.packet.my_discr) for each in packets}
-
-
 async def test_N2_a_resumed_session_of_a_silent_peer_goes_down_when_it_would_have(
     pair: Pair, tmp_path: Path
 ) -> None:
-    config = configs(1000)[0]
+    config = sessions(1000, OURS, THEIRS)[0]
     with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0])) as peer:
         async with engine_in(pair.ours, tmp_path / "a") as first, Client(first.path) as agent:
             await agent.configure([config], 1)
@@ -135,7 +100,7 @@ async def test_N2_a_resumed_session_of_a_silent_peer_goes_down_when_it_would_hav
 async def test_N2_an_engine_that_comes_back_too_late_starts_down_as_the_same_session(
     pair: Pair, tmp_path: Path
 ) -> None:
-    config = configs(100)[0]
+    config = sessions(100, OURS, THEIRS)[0]
     with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0])) as peer:
         async with engine_in(pair.ours, tmp_path / "a") as first, Client(first.path) as agent:
             await agent.configure([config], 1)
@@ -161,7 +126,7 @@ async def test_N2_an_engine_that_comes_back_too_late_starts_down_as_the_same_ses
 async def test_N3_a_drained_engine_leaves_nothing_to_resume(pair: Pair, tmp_path: Path) -> None:
     with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0])) as peer:
         async with engine_in(pair.ours, tmp_path / "a") as first, Client(first.path) as agent:
-            await agent.configure([configs(500)[0]], 1)
+            await agent.configure([sessions(500, OURS, THEIRS)[0]], 1)
             peer.bring_up()
             await eventually(agent, all_in(State.UP))
             await agent.drain()
@@ -185,7 +150,7 @@ async def test_a_torn_journal_is_refused_in_one_line_and_the_engine_starts(
 ) -> None:
     journal = tmp_path / "a" / "bfd.journal"
     async with engine_in(pair.ours, tmp_path / "a") as first, Client(first.path) as agent:
-        await agent.configure(configs(100), 1)
+        await agent.configure(sessions(100, OURS, THEIRS), 1)
         await eventually(agent, lambda s: all(x.tx_packets for x in s.sessions))
         first.signal(signal.SIGKILL)
         first.wait()

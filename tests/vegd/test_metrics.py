@@ -9,6 +9,7 @@ from bfd.snapshot import EngineSnapshot, Histogram, SessionSnapshot, describe
 from bfd.vitals import Vitals
 from dataplane.statistics import InterfaceStatistics, Traffic
 from tests.support.bfd import Bench
+from tests.support.snapshots import engine_with
 from vegd.control import ReconcileCounters
 from vegd.metrics import Reading, exposition
 from vegd.status import GatewayState, GatewayStatus
@@ -40,29 +41,19 @@ def a_session() -> SessionSnapshot:
 
 
 def an_engine() -> EngineSnapshot:
-    late, never = Lateness(), Lateness()
+    late = Lateness()
     late.record(2_000)
     late.record(3_000_000)
-    return EngineSnapshot(
-        generation=1,
-        pid=1,
+    return replace(
+        engine_with(a_session()),
         started_at=5.0,
-        sessions=(a_session(),),
-        discards={},
         transmit_lateness=Histogram.of(late),
-        detection_lateness=Histogram.of(never),
         stalls=2,
         longest_stall_us=400_000,
         stalled_us=650_000,
         overflows={"ipv4": 7, "ipv6": 0},
         vitals=Vitals(throttled_periods=3, throttled_us=250_000, waited_us=40_000),
         cpu_limit=0.3,
-        memory="locked",
-        log_lines_lost=0,
-        key_faults=(),
-        idle_overrides=(),
-        scheduling="fifo 10",
-        draining=False,
     )
 
 
