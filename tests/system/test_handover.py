@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -35,7 +36,6 @@ from tests.support.pair import OURS, THEIRS, Pair, connected, ends, sessions
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
-WAY = (OURS[0], THEIRS[0])
 WITNESS = ("10.99.0.3", "fd99::3")
 
 
@@ -182,23 +182,44 @@ async def test_N1_every_kind_of_session_goes_on(pair: Pair, tmp_path: Path) -> N
     assert not any(each.discards for each in now)
 
 
-async def test_a_successor_that_does_not_start_changes_nothing(pair: Pair, tmp_path: Path) -> None:
+class Up(NamedTuple):
+    """A session that is Up."""
+
+    peer: ScriptedPeer
+    engine: EngineProcess
+    agent: Client
+
+
+@contextlib.asynccontextmanager
+async def up(
+    pair: Pair, tmp_path: Path, multiplier: int = 3, enter: Callable[..., list[str]] = net.inside
+) -> AsyncIterator[Up]:
+    """An engine with one session, to a peer that waits long for it and is patient itself."""
+    config = SessionConfig(SessionKey(OURS[0], THEIRS[0]), 500_000, 500_000, multiplier)
     with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
-        async with engine_in(pair.ours, tmp_path / "a") as engine, Client(engine.path) as agent:
-            await agent.configure([sessions(500, OURS, THEIRS)[0]], 1)
+        async with (
+            engine_in(pair.ours, tmp_path / "a", enter=enter) as engine,
+            Client(engine.path) as agent,
+        ):
+            await agent.configure([config], 7)
             peer.bring_up()
             await eventually(agent, all_in(State.UP))
-            (engine.directory / "discriminator.key").write_bytes(b"short")
-            status, output = await engine.hand_over()
-            assert status == 1
-            assert output == "vegd bfd handover: the new engine has ended; the log says why\n"
-            assert "remove the file" in engine.stderr
-            pair.packets()
-            sent = (await agent.snapshot()).sessions[0].tx_packets
-            await eventually(agent, lambda s: s.sessions[0].tx_packets > sent + 2)
-            # A connection of before is still there, and a new one is answered.
-            async with Client(engine.path) as another:
-                assert all_in(State.UP)(await another.snapshot())
+            yield Up(peer, engine, agent)
+
+
+async def test_a_successor_that_does_not_start_changes_nothing(pair: Pair, tmp_path: Path) -> None:
+    async with up(pair, tmp_path) as (_, engine, agent):
+        (engine.directory / "discriminator.key").write_bytes(b"short")
+        status, output = await engine.hand_over()
+        assert status == 1
+        assert output == "vegd bfd handover: the new engine has ended; the log says why\n"
+        assert "remove the file" in engine.stderr
+        pair.packets()
+        sent = (await agent.snapshot()).sessions[0].tx_packets
+        await eventually(agent, lambda s: s.sessions[0].tx_packets > sent + 2)
+        # A connection of before is still there, and a new one is answered.
+        async with Client(engine.path) as another:
+            assert all_in(State.UP)(await another.snapshot())
     assert {each.packet.state for each in pair.packets()} == {State.UP}
 
 
@@ -231,30 +252,23 @@ async def test_the_old_engine_goes_on_when_its_successor(
     fault: str, pair: Pair, tmp_path: Path
 ) -> None:
     enter = with_successor(tmp_path, _FAULTS[fault])
-    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
-        async with (
-            engine_in(pair.ours, tmp_path / "a", enter=enter) as engine,
-            Client(engine.path) as agent,
-        ):
-            await agent.configure([sessions(500, OURS, THEIRS)[0]], 1)
-            peer.bring_up()
-            await eventually(agent, all_in(State.UP))
-            pair.packets()
-            status, output = await engine.hand_over()
-            assert status == 1
-            assert output.startswith("vegd bfd handover: the new engine ")
-            sent = (await agent.snapshot()).sessions[0].tx_packets
-            await eventually(agent, lambda s: s.sessions[0].tx_packets > sent + 2)
-            # What arrives is read by the old engine, and a killed one finds its marks again.
-            heard = (await agent.snapshot()).sessions[0].rx_packets
-            peer.send(State.UP)
-            await eventually(agent, lambda s: s.sessions[0].rx_packets > heard)
-            engine.signal(signal.SIGKILL)
-            engine.wait()
+    async with up(pair, tmp_path, enter=enter) as (peer, engine, agent):
+        pair.packets()
+        status, output = await engine.hand_over()
+        assert status == 1
+        assert output.startswith("vegd bfd handover: the new engine ")
+        sent = (await agent.snapshot()).sessions[0].tx_packets
+        await eventually(agent, lambda s: s.sessions[0].tx_packets > sent + 2)
+        # What arrives is read by the old engine, and a killed one finds its marks again.
+        heard = (await agent.snapshot()).sessions[0].rx_packets
+        peer.send(State.UP)
+        await eventually(agent, lambda s: s.sessions[0].rx_packets > heard)
+        engine.signal(signal.SIGKILL)
+        engine.wait()
         marks = json.loads((engine.directory / NAME).read_text().partition("\n")[0])["marks"]
         assert shared_marks.read(engine.directory, marks) is not None
-        async with engine_in(pair.ours, tmp_path / "a") as second, Client(second.path) as agent:
-            assert all_in(State.UP)(await agent.snapshot())
+        async with engine_in(pair.ours, tmp_path / "a") as second, Client(second.path) as any_:
+            assert all_in(State.UP)(await any_.snapshot())
     assert {each.packet.state for each in pair.packets()} == {State.UP}
 
 
@@ -270,53 +284,39 @@ async def test_an_engine_that_is_told_to_end_meanwhile_is_not_handed_over(
     pair: Pair, tmp_path: Path
 ) -> None:
     enter, gate = slow_successor(tmp_path)
-    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
-        async with (
-            engine_in(pair.ours, tmp_path / "a", enter=enter) as engine,
-            Client(engine.path) as agent,
-        ):
-            # The peer is told for 25 s, so the engine is still there when its successor is ready.
-            await agent.configure([SessionConfig(SessionKey(*WAY), 500_000, 500_000, 50)], 1)
-            peer.bring_up()
-            await eventually(agent, all_in(State.UP))
-            asked = asyncio.create_task(engine.hand_over())
-            await has_said(engine, "a new engine is started")
-            engine.signal(signal.SIGTERM)
-            await eventually(agent, lambda s: s.draining)
-            gate.touch()
-            status, output = await asked
-            assert (status, "the engine is draining" in output) == (1, True), output
-            # It goes on telling the peer, and nobody else has taken over.
-            sent = (await agent.snapshot()).sessions[0].tx_packets
-            await eventually(agent, lambda s: s.sessions[0].tx_packets > sent)
-            peer.expect(lambda heard: heard.packet.state is State.ADMIN_DOWN)
+    # The peer is told for 25 s, so the engine is still there when its successor is ready.
+    async with up(pair, tmp_path, multiplier=50, enter=enter) as (peer, engine, agent):
+        asked = asyncio.create_task(engine.hand_over())
+        await has_said(engine, "a new engine is started")
+        engine.signal(signal.SIGTERM)
+        await eventually(agent, lambda s: s.draining)
+        gate.touch()
+        status, output = await asked
+        assert (status, "the engine is draining" in output) == (1, True), output
+        # It goes on telling the peer, and nobody else has taken over.
+        sent = (await agent.snapshot()).sessions[0].tx_packets
+        await eventually(agent, lambda s: s.sessions[0].tx_packets > sent)
+        peer.expect(lambda heard: heard.packet.state is State.ADMIN_DOWN)
 
 
 async def test_what_is_asked_meanwhile_is_refused_and_not_lost_in_the_old_engine(
     pair: Pair, tmp_path: Path
 ) -> None:
     enter, gate = slow_successor(tmp_path)
-    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
-        async with (
-            engine_in(pair.ours, tmp_path / "a", enter=enter) as engine,
-            Client(engine.path) as agent,
-        ):
-            await agent.configure([SessionConfig(SessionKey(*WAY), 500_000, 500_000, 3)], 7)
-            peer.bring_up()
-            await eventually(agent, all_in(State.UP))
-            asked = asyncio.create_task(engine.hand_over())
-            await has_said(engine, "a new engine is started")
-            # A set that would remove the session waits for its turn, which comes too late.
-            late = asyncio.create_task(agent.configure([], 8))
-            async with Client(engine.path) as other:
-                assert all_in(State.UP)(await other.snapshot())
-            gate.touch()
-            assert (await asked)[0] == 0
-            with pytest.raises((ControlError, OSError), match=r"handed over|closed"):
-                await late
-            async with Client(engine.path) as successor:
-                now = await successor.snapshot()
-                assert (now.generation, all_in(State.UP)(now)) == (7, True)
+    async with up(pair, tmp_path, enter=enter) as (_, engine, agent):
+        asked = asyncio.create_task(engine.hand_over())
+        await has_said(engine, "a new engine is started")
+        # A set that would remove the session waits for its turn, which comes too late.
+        late = asyncio.create_task(agent.configure([], 8))
+        async with Client(engine.path) as other:
+            assert all_in(State.UP)(await other.snapshot())
+        gate.touch()
+        assert (await asked)[0] == 0
+        with pytest.raises((ControlError, OSError), match=r"handed over|closed"):
+            await late
+        async with Client(engine.path) as successor:
+            now = await successor.snapshot()
+            assert (now.generation, all_in(State.UP)(now)) == (7, True)
     assert {each.packet.state for each in pair.packets()} <= {State.DOWN, State.UP}
 
 
@@ -328,14 +328,9 @@ async def has_said(engine: EngineProcess, text: str) -> None:
 
 
 async def test_a_draining_engine_is_not_handed_over(pair: Pair, tmp_path: Path) -> None:
-    with contextlib.closing(ScriptedPeer(pair.theirs, THEIRS[0], OURS[0], detect_mult=255)) as peer:
-        async with engine_in(pair.ours, tmp_path / "a") as engine, Client(engine.path) as agent:
-            config = SessionConfig(SessionKey(OURS[0], THEIRS[0]), 1_000_000, 1_000_000, 50)
-            await agent.configure([config], 1)
-            peer.bring_up()
-            await eventually(agent, all_in(State.UP))
-            await agent.drain()
-            status, output = await engine.hand_over()
+    async with up(pair, tmp_path, multiplier=50) as (_, engine, agent):
+        await agent.drain()
+        status, output = await engine.hand_over()
     assert (status, "the engine is draining" in output) == (1, True), output
 
 
