@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bfd", "dataplane", "vegd")
+PACKAGES = ("bfd", "dataplane", "kube", "vegd")
 
 
 def _modules() -> list[Path]:
