@@ -1,0 +1,156 @@
+"""The Deployment of a gateway beside the one that Kube-OVN's own controller made of the same."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kube.identity import KUBE_OVN, identity_of, label_value
+from kube.resolve import resolve
+from kube.schema import EgressGateway, parse
+from kube.workload import Workload, config_map, configuration, covers, deployment
+from tests.support import recorded
+from vegd.spec import GatewaySpec
+
+_PAGE = Path(__file__).parent.parent.parent / "docs" / "differences.md"
+_ROW = re.compile(r"^\| `(?P<path>[^`]+)` \| [^|]{20,} \|$", re.MULTILINE)
+
+# What the API server fills in where a Deployment does not say it.
+_DEFAULTS = re.compile(
+    r".*\.(terminationMessage(Path|Policy)|successThreshold|apiVersion|scheme|defaultMode)"
+    r"|spec\.(progressDeadlineSeconds|revisionHistoryLimit)"
+    r"|spec\.template\.spec\.(dnsPolicy|restartPolicy|schedulerName)"
+    r"|spec\.template\.spec\.affinity\.nodeAffinity"
+    r"|.*\[init\]\.resources"
+)
+
+
+def _workload(case: str) -> Workload:
+    resource = parse(EgressGateway, recorded.gateways()[case]["resource"])
+    workload = resolve(resource, recorded.world(), recorded.IMAGE).workload
+    assert workload is not None
+    return workload
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What an object holds, by path; items of lists by their names, where they have any."""
+    if isinstance(value, dict) and value:
+        for key, each in value.items():
+            yield from _leaves(each, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and value:
+        for place, each in enumerate(value):
+            name = each.get("name", place) if isinstance(each, dict) else place
+            yield from _leaves(each, f"{path}[{name}]")
+    else:
+        yield path, value
+
+
+def _differences(case: str) -> set[str]:
+    ours = dict(_leaves(deployment(_workload(case), KUBE_OVN)))
+    recorded_leaves = _leaves(recorded.gateways()[case]["deployment"])
+    # Their main container is called after what runs in it.
+    theirs = {path.replace("[bfdd]", "[gateway]"): value for path, value in recorded_leaves}
+    theirs["spec.template.spec.containers[gateway].name"] = "gateway"
+    defaults = {path for path in theirs if path not in ours and _DEFAULTS.fullmatch(path)}
+    missing = object()
+    return {
+        path
+        for path in (ours.keys() | theirs.keys()) - defaults
+        if ours.get(path, missing) != theirs.get(path, missing)
+    }
+
+
+def _listed() -> list[str]:
+    return _ROW.findall(_PAGE.read_text())
+
+
+def _pattern(listed: str) -> re.Pattern[str]:
+    return re.compile(re.escape(listed).replace(r"\*", ".*"))
+
+
+@pytest.mark.parametrize("case", recorded.gateways())
+def test_whatever_is_not_as_kube_ovn_makes_it_is_listed(case: str) -> None:
+    patterns = [_pattern(each) for each in _listed()]
+    surprises = {
+        path for path in _differences(case) if not any(each.fullmatch(path) for each in patterns)
+    }
+    assert surprises == set()
+
+
+def test_whatever_is_listed_as_a_difference_is_one() -> None:
+    paths = {path for case in recorded.gateways() for path in _differences(case)}
+    idle = [each for each in _listed() if not any(map(_pattern(each).fullmatch, paths))]
+    assert idle == []
+
+
+@pytest.mark.parametrize("case", recorded.gateways())
+def test_vegd_accepts_the_configuration_of_every_recorded_gateway(case: str) -> None:
+    data = config_map(_workload(case), KUBE_OVN)["data"]
+    spec = GatewaySpec.parse(yaml.safe_load(data["gateway.yaml"]))
+    assert spec.internal.interface == "eth0"
+    assert (spec.bfd is not None) == recorded.gateways()[case]["resource"]["spec"]["bfd"]["enabled"]
+
+
+@pytest.mark.parametrize(
+    ("case", "change"),
+    [
+        ("no-snat/mixed", {"policies": [{"ipBlocks": ["192.168.7.0/24"], "snat": True}]}),
+        ("custom-vpc-bfd/replicas-2", {"bfd": {"enabled": True, "minTX": 50, "multiplier": 9}}),
+        ("custom-vpc-bfd/replicas-2", {"bfd": {"enabled": False}}),
+        ("default-vpc/replicas-1", {"selectors": [{"podSelector": {"matchLabels": {"a": "b"}}}]}),
+    ],
+)
+def test_what_the_agent_changes_live_does_not_replace_a_pod(
+    case: str, change: dict[str, Any]
+) -> None:
+    resource = recorded.gateways()[case]["resource"]
+    changed = {**resource, "spec": resource["spec"] | change}
+    after = resolve(parse(EgressGateway, changed), recorded.world(), recorded.IMAGE).workload
+    assert after is not None
+    before = _workload(case)
+    assert configuration(after) != configuration(before)
+    assert deployment(after, KUBE_OVN) == deployment(before, KUBE_OVN)
+
+
+def test_a_section_of_the_agent_is_merged_into_the_configuration() -> None:
+    resource = recorded.gateways()["custom-vpc-bfd/replicas-2"]["resource"]
+    agent = {"bfd": {"dampening": {"flaps": 5}}, "drain": {"grace": 20}}
+    changed = {**resource, "spec": resource["spec"] | {"agent": agent}}
+    workload = resolve(parse(EgressGateway, changed), recorded.world(), "image").workload
+    assert workload is not None
+    document = configuration(workload)
+    assert document["drain"] == {"grace": 20}
+    assert document["bfd"]["dampening"] == {"flaps": 5}
+    assert document["bfd"]["peers"] == [{"address": "10.255.255.255"}]
+
+
+def test_the_api_servers_defaults_are_no_difference_and_an_edit_is_one() -> None:
+    desired = deployment(_workload("custom-vpc-bfd/replicas-2"), KUBE_OVN)
+    stored = {**desired, "status": {"replicas": 2}}
+    stored["spec"] = desired["spec"] | {"revisionHistoryLimit": 10}
+    assert covers(stored, desired)
+    stored["spec"] = stored["spec"] | {"replicas": 7}
+    assert not covers(stored, desired)
+
+
+def test_a_list_with_an_item_more_is_an_edit() -> None:
+    assert not covers({"command": ["sleep", "1"]}, {"command": ["sleep"]})
+
+
+def test_beside_kube_ovn_every_name_is_another_one() -> None:
+    workload, own = _workload("default-vpc/replicas-1"), identity_of("egress.example")
+    ours, theirs = deployment(workload, own), deployment(workload, KUBE_OVN)
+    assert ours["metadata"]["name"] != theirs["metadata"]["name"]
+    selector = ours["spec"]["selector"]["matchLabels"]
+    labels = theirs["spec"]["template"]["metadata"]["labels"]
+    assert not selector.items() & labels.items()
+    assert ours["metadata"]["ownerReferences"][0]["apiVersion"] == "egress.example/v1"
+
+
+def test_a_long_name_is_shortened_as_kube_ovn_does() -> None:
+    name = "gateway-with-a-name-that-does-not-fit-into-a-label-value-of-63-characters"
+    assert label_value(name) == "gateway-with-a-name-that-does-not-fit-into-a-label-val-3475a1bf"
+    assert label_value("g" * 63) == "g" * 63
