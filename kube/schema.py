@@ -43,7 +43,7 @@ class _Resource(msgspec.Struct, frozen=True, rename="camel"):
     """Base of everything below: fields that are not known are left out."""
 
 
-T = TypeVar("T", bound=_Resource)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Requirement(_Resource, frozen=True):

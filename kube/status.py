@@ -1,0 +1,170 @@
+"""What a gateway's status says, from what was observed. Pure.
+
+Nothing in it is what was asked for: replicas are those that exist, addresses those that the pods
+have, and the health of BFD is OVN's own view of its sessions, since OVN decides by it where packets
+go. Everything is sorted, so that a status that says the same is the same. Conditions come without
+times; `kube.conditions` keeps those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from kube.identity import Identity
+from kube.pods import GatewayPod
+from kube.resolve import Resolution
+from kube.schema import EgressGateway
+
+_MOST = 10
+"""Of the items of one kind that a message names."""
+
+
+class Verdict(NamedTuple):
+    """A condition without its times."""
+
+    type: str
+    holds: bool | None
+    """None is Unknown."""
+    reason: str
+    message: str
+
+    @property
+    def status(self) -> str:
+        """As the API has it."""
+        return "Unknown" if self.holds is None else str(self.holds)
+
+
+class Failure(NamedTuple):
+    """Something that could not be done and is tried again."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is there of a gateway."""
+
+    pods: tuple[GatewayPod, ...] = ()
+    workload: str = ""
+    """Name of the Deployment; empty while there is none."""
+    sessions: Mapping[str, str] = field(default_factory=dict)
+    """OVN's view of BFD, ``up``, ``down``, ``init`` or ``admin_down``, by next hop."""
+    conflicts: tuple[str, ...] = ()
+    """Other gateways that claim the same sources, and rows or objects of another owner."""
+    notices: tuple[str, ...] = ()
+    """What was chosen, or does not work as somebody may expect."""
+    failure: Failure | None = None
+
+
+def status(
+    gateway: EgressGateway, resolution: Resolution, observed: Observed, identity: Identity
+) -> dict[str, Any]:
+    """Everything of ``status`` but the conditions."""
+    ready = judge_ready(gateway, resolution, observed).holds is True
+    networked = [pod for pod in observed.pods if pod.internal and pod.external]
+    found: dict[str, Any] = {
+        "replicas": len(observed.pods),
+        "labelSelector": ",".join(
+            f"{name}={value}" for name, value in identity.labels(gateway.metadata.name).items()
+        ),
+        "ready": ready,
+        "phase": "Completed" if ready else "Processing",
+        "internalIPs": [",".join(pod.internal) for pod in networked],
+        "externalIPs": [",".join(pod.external) for pod in networked],
+    }
+    if observed.workload:
+        found["workload"] = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": observed.workload,
+            "nodes": sorted({pod.node for pod in networked if pod.node}),
+        }
+    return found
+
+
+def conditions(
+    gateway: EgressGateway, resolution: Resolution, observed: Observed
+) -> tuple[Verdict, ...]:
+    """All that hold or do not. BFDHealthy is there only for a gateway with BFD."""
+    found = [
+        _validated(resolution),
+        judge_ready(gateway, resolution, observed),
+        _degraded(gateway, resolution, observed),
+        _conflict(observed),
+    ]
+    if gateway.spec.bfd.enabled:
+        found.append(_bfd_healthy(observed))
+    return tuple(found)
+
+
+def judge_ready(gateway: EgressGateway, resolution: Resolution, observed: Observed) -> Verdict:
+    """Whether the gateway is as its resource says, in the cluster and in OVN."""
+    wanted = gateway.spec.replicas
+    problems = [pod.problem for pod in observed.pods if pod.problem]
+    there = len(observed.pods) - len(problems)
+    if resolution.faults:
+        message = "the resource cannot be carried out, see the condition Validated"
+        return Verdict("Ready", False, "NotValidated", message)
+    if observed.failure is not None:
+        return Verdict("Ready", False, *observed.failure)
+    if not wanted:
+        message = "spec.replicas is 0: nothing is forwarded"
+        return Verdict("Ready", False, "NoReplicas", message)
+    if problems or there != wanted:
+        message = _listed([f"{there} of {wanted} pods are in use", *problems])
+        return Verdict("Ready", False, "WorkloadNetworkNotReady", message)
+    return Verdict("Ready", True, "ReconcileSuccess", f"{wanted} of {wanted} pods are in use")
+
+
+def _validated(resolution: Resolution) -> Verdict:
+    if not resolution.faults:
+        return Verdict("Validated", True, "Valid", "")
+    message = _listed([str(fault) for fault in resolution.faults])
+    return Verdict("Validated", False, resolution.faults[0].reason, message)
+
+
+def _bfd_healthy(observed: Observed) -> Verdict:
+    """By OVN's view of its sessions with the pods that are there."""
+    down = sorted(f"{hop} is {word}" for hop, word in observed.sessions.items() if word != "up")
+    total = len(observed.sessions)
+    if not total:
+        return Verdict("BFDHealthy", None, "NoSession", "OVN has no session with a pod yet")
+    if down:
+        message = _listed([f"{total - len(down)} of {total} sessions are up in OVN", *down])
+        return Verdict("BFDHealthy", False, "SessionDown", message)
+    return Verdict("BFDHealthy", True, "AllUp", f"{total} of {total} sessions are up in OVN")
+
+
+def _degraded(gateway: EgressGateway, resolution: Resolution, observed: Observed) -> Verdict:
+    """Whether it forwards, but not all, or not as surely, as it should."""
+    reasons = list(_shortcomings(gateway, observed))
+    notes = [*resolution.notes, *observed.notices]
+    if reasons:
+        return Verdict("Degraded", True, "GatewaysMissing", _listed([*reasons, *notes]))
+    if resolution.notes:
+        return Verdict("Degraded", True, "FamilyNotCovered", _listed(notes))
+    return Verdict("Degraded", False, "AsExpected", _listed(notes))
+
+
+def _shortcomings(gateway: EgressGateway, observed: Observed) -> Iterator[str]:
+    wanted = gateway.spec.replicas
+    there = sum(not pod.problem for pod in observed.pods)
+    if 0 < there < wanted:
+        yield f"{there} of {wanted} pods are in use"
+    up = sum(word == "up" for word in observed.sessions.values())
+    if 0 < up < len(observed.sessions):
+        yield f"{up} of {len(observed.sessions)} sessions are up in OVN"
+
+
+def _conflict(observed: Observed) -> Verdict:
+    if observed.conflicts:
+        return Verdict("Conflict", True, "Overlap", _listed(sorted(observed.conflicts)))
+    return Verdict("Conflict", False, "None", "")
+
+
+def _listed(items: list[str]) -> str:
+    more = len(items) - _MOST
+    return "; ".join([*items[:_MOST], *([f"and {more} more"] if more > 0 else [])])
