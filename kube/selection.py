@@ -1,0 +1,142 @@
+"""Which pods the gateways' selectors take, kept up to date one event at a time. Pure.
+
+A gateway with selectors needs all of its pods whenever its rows are made, and a pod that changes
+concerns only the gateways that took it or take it now. So membership is kept, not computed: the
+cost of an event does not grow with the number of pods, except when a namespace changes its labels
+(its pods are judged again) or a gateway its selectors (all are).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from kube.pods import Pod, selected
+from kube.schema import EgressGateway
+
+Key = str
+"""``<namespace>/<name>``."""
+
+
+def key_of(pod: Pod) -> Key:
+    """Of a pod."""
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+class Selection:
+    """Members of every gateway with selectors. Each method returns the keys of the gateways whose
+    members have changed, or have changed in something that matters to their rows."""
+
+    def __init__(self) -> None:
+        self._gateways: dict[Key, tuple[EgressGateway, str]] = {}
+        """With the name of the router."""
+        self._labels: dict[str, Mapping[str, str]] = {}
+        """Of namespaces."""
+        self._pods: dict[str, dict[Key, Pod]] = defaultdict(dict)
+        """By namespace."""
+        self._members: dict[Key, set[Key]] = defaultdict(set)
+        """Pods of a gateway."""
+        self._takers: dict[Key, set[Key]] = {}
+        """Gateways of a pod."""
+
+    def members(self, gateway: Key) -> tuple[Pod, ...]:
+        """The pods that a gateway takes, by key."""
+        return tuple(self._pod(key) for key in sorted(self._members.get(gateway, ())))
+
+    def set_gateway(self, gateway: EgressGateway, router: str) -> set[Key]:
+        """A gateway is new or has changed; `router` is its VPC's logical router."""
+        key = gateway.key
+        if not gateway.spec.selectors:
+            return self.drop_gateway(key)
+        before = self._gateways.get(key)
+        self._gateways[key] = (gateway, router)
+        if before and before[0].spec.selectors == gateway.spec.selectors and before[1] == router:
+            return set()
+        return self._judge_for(key)
+
+    def drop_gateway(self, key: Key) -> set[Key]:
+        """A gateway is gone, or has no selectors."""
+        if self._gateways.pop(key, None) is None:
+            return set()
+        for pod in self._members.pop(key, set()):
+            self._forget(pod, key)
+        return {key}
+
+    def set_namespace(self, name: str, labels: Mapping[str, str]) -> set[Key]:
+        """A namespace is new or has changed."""
+        if self._labels.get(name) == labels:
+            return set()
+        self._labels[name] = labels
+        return self._judge(self._pods.get(name, {}).values())
+
+    def drop_namespace(self, name: str) -> set[Key]:
+        """A namespace is gone; its pods went before."""
+        self._labels.pop(name, None)
+        return self._judge(self._pods.get(name, {}).values())
+
+    def set_pod(self, pod: Pod) -> set[Key]:
+        """A pod is new or has changed."""
+        key, pods = key_of(pod), self._pods[pod.metadata.namespace]
+        before = pods.get(key)
+        pods[key] = pod
+        changed = self._judge([pod])
+        if before is not None and before.addresses != pod.addresses:
+            changed |= self._takers.get(key, set())
+        return changed
+
+    def drop_pod(self, key: Key) -> set[Key]:
+        """A pod is gone."""
+        self._pods[key.partition("/")[0]].pop(key, None)
+        takers = self._takers.pop(key, set())
+        for gateway in takers:
+            self._members[gateway].discard(key)
+        return takers
+
+    def _pod(self, key: Key) -> Pod:
+        return self._pods[key.partition("/")[0]][key]
+
+    def _judge(self, pods: Iterable[Pod]) -> set[Key]:
+        changed: set[Key] = set()
+        for pod in pods:
+            key = key_of(pod)
+            before = frozenset(self._takers.get(key, ()))
+            now = {
+                gateway
+                for gateway, (each, router) in self._gateways.items()
+                if self._takes(each, router, pod)
+            }
+            for gateway in before - now:
+                self._members[gateway].discard(key)
+                self._forget(key, gateway)
+            for gateway in now - before:
+                self._members[gateway].add(key)
+                self._takers.setdefault(key, set()).add(gateway)
+            changed |= before ^ now
+        return changed
+
+    def _judge_for(self, gateway: Key) -> set[Key]:
+        each, router = self._gateways[gateway]
+        before = self._members[gateway]
+        now = {
+            key
+            for pods in self._pods.values()
+            for key, pod in pods.items()
+            if self._takes(each, router, pod)
+        }
+        for key in before - now:
+            self._forget(key, gateway)
+        for key in now - before:
+            self._takers.setdefault(key, set()).add(gateway)
+        self._members[gateway] = now
+        return {gateway}
+
+    def _takes(self, gateway: EgressGateway, router: str, pod: Pod) -> bool:
+        labels = self._labels.get(pod.metadata.namespace, {})
+        return selected(gateway, pod, labels, router)
+
+    def _forget(self, pod: Key, gateway: Key) -> None:
+        takers = self._takers.get(pod)
+        if takers is not None:
+            takers.discard(gateway)
+            if not takers:
+                del self._takers[pod]
