@@ -1,0 +1,319 @@
+"""From a gateway to the rows of OVN's northbound database that lead its sources to it. Pure.
+
+Names, priorities and matches are those of Kube-OVN's controller. A source is in one of two sets,
+the policies' networks and the selected pods' addresses, so that each policy row comes twice a
+family. By priority: 29150 to a gateway of the client's node, 29100 to any, 29090 drops what no
+gateway takes while BFD watches them.
+
+There are two ways to tie a next hop to its BFD session, chosen in `kube.binding`: a reroute policy
+that names the session, or a static route by source that does. A third is no way but a question: a
+policy that no packet can match names the sessions, so that OVN shows what it makes of them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import ip_address, ip_network
+
+from kube.owners import GatewayOwner, Mark
+from kube.rows import AddressSet, Bfd, Key, Policy, PortGroup, Row, StaticRoute, as_map
+
+LOCAL, CLUSTER, DROP = 29150, 29100, 29090
+VERSIONS = (4, 6)
+_MOST_MULTIPLIER = 255
+
+
+class Way(StrEnum):
+    """How next hops are tied to their BFD sessions."""
+
+    POLICIES = "policies"
+    STATIC_ROUTES = "static-routes"
+    TRIAL = "trial"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A pod of the gateway that is not going away. Of each family the first address counts."""
+
+    name: str
+    node: str
+    ready: bool
+    internal: tuple[str, ...]
+    external: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPod:
+    """A pod that a selector matches: its logical switch port (`pod.namespace`) and addresses."""
+
+    port: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BfdSettings:
+    """Of a gateway with BFD: its own timers, in milliseconds, and the VPC's BFD port.
+
+    Raises ValueError for a multiplier that a BFD packet cannot carry (RFC 5880 §4.1).
+    """
+
+    port: str
+    addresses: tuple[str, ...]
+    min_tx_ms: int = 1000
+    min_rx_ms: int = 1000
+    multiplier: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.multiplier <= _MOST_MULTIPLIER:
+            raise ValueError(
+                f"bfd.multiplier: {self.multiplier} does not fit a BFD packet; use 1 to 255"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """What decides a gateway's rows."""
+
+    namespace: str
+    name: str
+    router: str
+    """The logical router; Kube-OVN calls it like the VPC."""
+    replicas: tuple[Replica, ...] = ()
+    cidrs: frozenset[str] = frozenset()
+    """Of all policies, with SNAT and without; networks or addresses."""
+    has_selectors: bool = False
+    pods: tuple[SelectedPod, ...] = ()
+    is_local: bool = False
+    """trafficPolicy Local: a client's own node first."""
+    node_groups: Mapping[str, str] = field(default_factory=dict)
+    """The port group of each node's pods."""
+    bfd: BfdSettings | None = None
+    way: Way = Way.POLICIES
+    router_port: str | None = None
+    """The router's port in the gateway's internal subnet, by which static routes lead to it."""
+
+
+class Reason(StrEnum):
+    """What a user should be told of a gateway's rows."""
+
+    BFD_PORT_LACKS_FAMILY = "BfdPortLacksFamily"
+    NO_WAY_OUT = "NoWayOut"
+    NODE_WITHOUT_PORT_GROUP = "NodeWithoutPortGroup"
+    LOCAL_NOT_POSSIBLE = "LocalNotPossible"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A reason and its sentence."""
+
+    reason: Reason
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The rows of a gateway and what there is to say of them."""
+
+    rows: tuple[Row, ...]
+    notices: tuple[Notice, ...]
+
+
+def routes(gateway: Gateway, mark: Mark) -> Routes:
+    """The rows that a gateway wants."""
+    owner = GatewayOwner(mark, gateway.namespace, gateway.name)
+    families = [_Family(gateway, owner, version) for version in VERSIONS]
+    rows: list[Row] = []
+    if gateway.has_selectors:
+        ports = frozenset(pod.port for pod in gateway.pods)
+        # One group for both families; Kube-OVN's says 6, having written the families in turn.
+        rows.append(PortGroup(name=owner.group, ports=ports, external_ids=owner.ids(6)))
+    for family in families:
+        rows.extend(family.rows())
+    return Routes(tuple(rows), tuple(each for family in families for each in family.notices()))
+
+
+class _Family:
+    """One IP version of a gateway."""
+
+    def __init__(self, gateway: Gateway, owner: GatewayOwner, version: int) -> None:
+        self.gateway = gateway
+        self.owner = owner
+        self.version = version
+        self.ids = owner.ids(version)
+
+    @cached_property
+    def networks(self) -> frozenset[str]:
+        """The policies' networks as they were given."""
+        return frozenset(each for each in self.gateway.cidrs if _version(each) == self.version)
+
+    @cached_property
+    def bfd(self) -> BfdSettings | None:
+        """The settings if OVN can have sessions in this family."""
+        bfd = self.gateway.bfd
+        return bfd if bfd and _first(bfd.addresses, self.version) else None
+
+    @cached_property
+    def hops(self) -> tuple[tuple[str, str], ...]:
+        """Next hop and node of each gateway that can send packets out.
+
+        Where BFD watches, all of them: OVN knows better than a readiness probe, which is late and
+        may be wrong. Without BFD the ready ones, or all when none is.
+        """
+        able = [
+            (address, replica.node, replica.ready)
+            for replica in self.gateway.replicas
+            if (address := _first(replica.internal, self.version))
+            and _first(replica.external, self.version)
+        ]
+        ready = [each for each in able if each[2]]
+        chosen = able if self.bfd or not ready else ready
+        return tuple(sorted((address, node) for address, node, _ in chosen))
+
+    @property
+    def sources(self) -> tuple[str, str]:
+        """The address sets of the policies' networks and of the selected pods."""
+        return f"{self.owner.group}.ipv{self.version}", f"{self.owner.group}_ip{self.version}"
+
+    def rows(self) -> Iterator[Row]:
+        """All but the port group."""
+        networks, pods = self.sources
+        yield AddressSet(name=networks, addresses=self.networks, external_ids=self.ids)
+        if not self.gateway.has_selectors:
+            # A port group brings a set of this name. Without one the policies name it all the same.
+            yield AddressSet(name=pods, addresses=frozenset(), external_ids=self.ids)
+        if self.bfd:
+            for address, _ in self.hops:
+                yield self._session(self.bfd, address)
+        match self.gateway.way if self.bfd else Way.POLICIES:
+            case Way.POLICIES:
+                yield from self._reroutes()
+            case Way.TRIAL:
+                yield from self._question()
+            case Way.STATIC_ROUTES:
+                yield from self._static_routes()
+        if self.gateway.bfd:
+            yield from (self._policy(DROP, match, "drop") for match in self._drop_matches())
+
+    def _session(self, bfd: BfdSettings, address: str) -> Bfd:
+        # What the gateway sends is what OVN receives, so the two change sides.
+        return Bfd(
+            logical_port=bfd.port,
+            dst_ip=address,
+            min_tx=bfd.min_rx_ms,
+            min_rx=bfd.min_tx_ms,
+            detect_mult=bfd.multiplier,
+            external_ids=self.ids,
+        )
+
+    def _matches(self) -> list[str]:
+        return [f"ip{self.version}.src == ${name}" for name in self.sources]
+
+    def _drop_matches(self) -> list[str]:
+        """With static routes the policies come after them: what they have led out must pass."""
+        port = self.gateway.router_port
+        if not self.bfd or self.gateway.way is not Way.STATIC_ROUTES:
+            return self._matches()
+        return [f'{match} && outport != "{port}"' for match in self._matches()] if port else []
+
+    def _reroutes(self) -> Iterator[Policy]:
+        matches = self._matches()
+        for group, addresses in sorted(self._local_hops().items()):
+            for match in matches:
+                local = f"ip{self.version}.src == ${group}_ip{self.version} && {match}"
+                yield self._policy(LOCAL, local, "reroute", addresses)
+        if self.hops:
+            addresses = {address for address, _ in self.hops}
+            for match in matches:
+                yield self._policy(CLUSTER, match, "reroute", addresses)
+
+    def _local_hops(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        if self.gateway.is_local:
+            for address, node in self.hops:
+                if group := self.gateway.node_groups.get(node):
+                    found.setdefault(group, set()).add(address)
+        return found
+
+    def _question(self) -> Iterator[Policy]:
+        if self.hops:
+            match = f"{self._matches()[0]} && 0"
+            yield self._policy(CLUSTER, match, "reroute", {address for address, _ in self.hops})
+
+    def _policy(
+        self, priority: int, match: str, action: str, nexthops: Iterable[str] = ()
+    ) -> Policy:
+        hops = frozenset(nexthops)
+        return Policy(
+            router=self.gateway.router,
+            priority=priority,
+            match=match,
+            action=action,
+            nexthops=hops,
+            bfd_sessions=frozenset(map(self._session_key, hops)) if self.bfd else frozenset(),
+            external_ids=self.ids,
+        )
+
+    def _session_key(self, address: str) -> Key:
+        assert self.bfd is not None  # noqa: S101 - asked for by the callers
+        return (self.bfd.port, address)
+
+    def _static_routes(self) -> Iterator[StaticRoute]:
+        pods = (each for pod in self.gateway.pods for each in pod.addresses)
+        prefixes = {str(ip_network(each, strict=False)) for each in self.networks}
+        prefixes |= {str(ip_network(each)) for each in pods if _version(each) == self.version}
+        for prefix in sorted(prefixes):
+            for address, _ in self.hops:
+                yield StaticRoute(
+                    router=self.gateway.router,
+                    ip_prefix=prefix,
+                    nexthop=address,
+                    bfd=self._session_key(address),
+                    options=as_map({"ecmp_symmetric_reply": "true"}),
+                    external_ids=self.ids,
+                )
+
+    def notices(self) -> Iterator[Notice]:
+        """What cannot be as the user may think."""
+        gateway, family = self.gateway, f"IPv{self.version}"
+        pods = any(_first(pod.addresses, self.version) for pod in gateway.pods)
+        if gateway.replicas and not self.hops and (self.networks or pods):
+            yield Notice(
+                Reason.NO_WAY_OUT,
+                f"there are {family} sources, but no gateway has an {family} address on both sides",
+            )
+        if gateway.bfd and not self.bfd and self.hops:
+            yield Notice(
+                Reason.BFD_PORT_LACKS_FAMILY,
+                f"{gateway.bfd.port} has no {family} address, so {family} has no BFD: a gateway is "
+                "left only when its pod is not ready; give the VPC's bfdPort.ip one",
+            )
+        if gateway.is_local and self.hops:
+            yield from self._local_notices(family)
+
+    def _local_notices(self, family: str) -> Iterator[Notice]:
+        if self.bfd and self.gateway.way is Way.STATIC_ROUTES:
+            yield Notice(
+                Reason.LOCAL_NOT_POSSIBLE,
+                f"{family} packets go by static routes, which know no nodes: "
+                "trafficPolicy Local has no effect",
+            )
+            return
+        for node in sorted({node for _, node in self.hops} - self.gateway.node_groups.keys()):
+            yield Notice(
+                Reason.NODE_WITHOUT_PORT_GROUP,
+                f"the node {node} has no port group in OVN: "
+                f"its pods' {family} packets go to any gateway",
+            )
+
+
+def _version(text: str) -> int:
+    return 6 if ":" in text else 4
+
+
+def _first(addresses: tuple[str, ...], version: int) -> str | None:
+    """The first address of a family, in its usual spelling."""
+    for address in addresses:
+        if _version(address) == version:
+            return str(ip_address(address))
+    return None
