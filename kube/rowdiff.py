@@ -131,7 +131,7 @@ def diff(observed: Observation, desired: Collection[Row], owner: Owner) -> Outco
     wanted, missing = _without_missing(wanted, observed)
     ours: dict[Ref, Found] = {}
     spare: list[Found] = []
-    for found in sorted(observed.found, key=lambda each: each.uuid.bytes):
+    for found in sorted(observed.found, key=lambda each: (_named(each.row.ref), each.uuid)):
         if owner.owns(found.row):
             is_first = ours.setdefault(found.row.ref, found) is found
             spare.extend([] if is_first else [found])
@@ -226,4 +226,4 @@ def printed(value: Value) -> str:
 
 
 def _item(value: object) -> str:
-    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return "=".join(map(str, value)) if isinstance(value, tuple) else str(value)

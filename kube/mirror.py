@@ -1,0 +1,286 @@
+"""Between rows as values and rows of the mirror.
+
+Looks rows up by owner and by key through indexes, so that a look at one gateway costs the same
+however many there are, and carries out plans. A row that is changed or removed is verified first:
+if somebody else has changed it meanwhile, the transaction comes to nothing and is done again.
+Ports of a group and addresses of a set are added and removed one by one, not written as a whole.
+
+Rows of the mirror belong to an untyped library.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from ovs.db import data, types  # type: ignore[import-untyped]
+
+from kube.binding import Look, Status
+from kube.owners import GATEWAY_ID, VENDOR_ID, GatewayOwner, Owner
+from kube.rowdiff import Create, Delete, Plan, Update
+from kube.rows import (
+    KINDS,
+    AddressSet,
+    Bfd,
+    Found,
+    HaGroup,
+    Key,
+    Map,
+    Observation,
+    Policy,
+    PortGroup,
+    Ref,
+    RouterPort,
+    Row,
+    StaticRoute,
+    Switch,
+    SwitchPort,
+    Value,
+)
+
+_KINDS = {kind.TABLE: kind for kind in KINDS}
+_OF_GATEWAYS = tuple(kind.TABLE for kind in (PortGroup, AddressSet, Bfd, Policy, StaticRoute))
+_ONE_BY_ONE = frozenset({("Port_Group", "ports"), ("Address_Set", "addresses")})
+_BY_OWNER = "owner"
+_BY_KEY = "key"
+_BY_PORT = "port"
+_KEYS: Mapping[str, tuple[str, ...]] = {
+    PortGroup.TABLE: ("name",),
+    AddressSet.TABLE: ("name",),
+    Bfd.TABLE: ("logical_port", "dst_ip"),
+    Policy.TABLE: ("match",),
+    StaticRoute.TABLE: ("ip_prefix",),
+    HaGroup.TABLE: ("name",),
+    RouterPort.TABLE: ("name",),
+    Switch.TABLE: ("name",),
+    SwitchPort.TABLE: ("name",),
+    "Logical_Router": ("name",),
+}
+"""What a row is looked up by: its key, or as much of it as is a column."""
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    **{kind.TABLE: kind.column_names() for kind in KINDS},
+    Bfd.TABLE: (*Bfd.column_names(), "status"),
+    Switch.TABLE: (*Switch.column_names(), "ports"),
+    "Logical_Router": ("name", "policies", "static_routes", "ports"),
+    "HA_Chassis": ("chassis_name", "priority"),
+}
+"""The columns that are read, by table."""
+
+
+def make_indexes(idl: Any) -> None:
+    """To be done while the mirror is empty."""
+    for table, columns in _KEYS.items():
+        index = idl.index_create(table, _BY_KEY)
+        for column in columns:
+            index.add_column(column)
+    for table in _OF_GATEWAYS:
+        idl.index_create(table, _BY_OWNER).add_column("external_ids", key=_owner_of)
+    idl.index_create(Bfd.TABLE, _BY_PORT).add_column("logical_port")
+
+
+def _owner_of(row: Any) -> tuple[str, str]:
+    return row.external_ids.get(VENDOR_ID, ""), row.external_ids.get(GATEWAY_ID, "")
+
+
+class View:
+    """The rows of one mirror."""
+
+    def __init__(self, idl: Any) -> None:
+        self._idl = idl
+        self._holders: dict[UUID, Any] = {}
+        """Where a row that is held was last seen."""
+
+    # Looking --------------------------------------------------------------------------------
+
+    def observe(self, owner: Owner, desired: Collection[Row]) -> Observation:
+        """What a comparison of the owner's rows with the desired ones needs."""
+        rows: dict[UUID, Any] = {}
+        if isinstance(owner, GatewayOwner):
+            ids = {VENDOR_ID: owner.mark.vendor, GATEWAY_ID: owner.key}
+            for table in _OF_GATEWAYS:
+                rows |= {row.uuid: row for row in self._equal(table, _BY_OWNER, external_ids=ids)}
+        for ref in (*owner.names(), *(row.ref for row in desired)):
+            rows |= {row.uuid: row for row in self._candidates(ref)}
+        wanted = {ref for row in desired for ref in row.refers()}
+        wanted |= {row.holder for row in desired if row.holder}
+        present = frozenset(ref for ref in wanted if self._named(ref))
+        return Observation(
+            tuple(found for row in rows.values() if (found := self._found(row))), present
+        )
+
+    def sessions(self, port: str) -> Iterator[Look]:
+        """The BFD rows of a port."""
+        for row in self._equal(Bfd.TABLE, _BY_PORT, logical_port=port):
+            ids = row.external_ids
+            status = row.status
+            yield Look(
+                key=(port, row.dst_ip),
+                status=Status(status[0]) if status else None,
+                by_policy=self._names(Policy.TABLE, "bfd_sessions", ids, row),
+                by_route=self._names(StaticRoute.TABLE, "bfd", ids, row),
+            )
+
+    def _names(self, table: str, column: str, ids: Mapping[str, str], session: Any) -> bool:
+        """Whether a row with the same owner names a session."""
+        if column not in self._idl.tables[table].columns:
+            return False
+        rows = self._equal(table, _BY_OWNER, external_ids=ids)
+        return any(_holds(row, column, session.uuid) for row in rows)
+
+    def _equal(self, table: str, index: str, **values: Any) -> list[Any]:
+        entry = self._idl.tables[table].rows.IndexEntry(**values)
+        return list(self._idl.index_equal(table, index, entry))
+
+    def _named(self, ref: Ref) -> list[Any]:
+        """The row of a key that is all columns, if it is there."""
+        values = dict(zip(_KEYS[ref.table], ref.key, strict=True))
+        return self._equal(ref.table, _BY_KEY, **values)
+
+    def _candidates(self, ref: Ref) -> list[Any]:
+        """Rows that have the key, and static routes that would share packets with it."""
+        kind, columns = _KINDS[ref.table], _KEYS[ref.table]
+        values = {
+            name: part for name, part in zip(kind.KEY, ref.key, strict=True) if name in columns
+        }
+        return self._equal(ref.table, _BY_KEY, **values)
+
+    def _found(self, row: Any) -> Found | None:
+        """A row as a value; nothing if it is in a table that nothing holds."""
+        table = row._table.name  # noqa: SLF001 - the only way to the table
+        kind = _KINDS[table]
+        held: dict[str, Any] = {}
+        if kind.HOLDER is not None:
+            holder = self._holder(row, kind)
+            if holder is None:
+                return None
+            held = {kind.HOLDER[2]: holder.name}
+        there = self._idl.tables[table].columns
+        columns: dict[str, Any] = {
+            name: _value(row, name, kind.REFERS.get(name))
+            for name in kind.column_names()
+            if name in there
+        }
+        return Found(row.uuid, kind(**held, **columns))
+
+    def _holder(self, row: Any, kind: type[Row]) -> Any:
+        assert kind.HOLDER is not None  # noqa: S101 - asked for by the callers
+        table, column, _ = kind.HOLDER
+        known = self._holders.get(row.uuid)
+        holders = self._idl.tables[table].rows
+        likely = [known] if known is not None and known.uuid in holders else []
+        for holder in (*likely, *holders.values()):
+            if _holds(holder, column, row.uuid):
+                self._holders[row.uuid] = holder
+                return holder
+        self._holders.pop(row.uuid, None)
+        return None
+
+    # Changing -------------------------------------------------------------------------------
+
+    def write(self, txn: Any, plan: Plan) -> None:
+        """Put a plan into a transaction."""
+        made: dict[Ref, Any] = {}
+        for op in plan.ops:
+            match op:
+                case Create(row):
+                    made[row.ref] = self._create(txn, row, made)
+                case Update(found):
+                    self._update(txn, op, made)
+                case Delete(found):
+                    self._delete(found)
+
+    def _create(self, txn: Any, row: Row, made: Mapping[Ref, Any]) -> Any:
+        new = txn.insert(self._idl.tables[row.TABLE])
+        for name, value in row.columns().items():
+            if value not in (frozenset(), None):
+                self._set(new, name, self._raw(txn, row, name, value, made))
+        if row.holder is not None and row.HOLDER is not None:
+            holder = made.get(row.holder) or self._named(row.holder)[0]
+            holder.verify("name")
+            holder.addvalue(row.HOLDER[1], new)
+        return new
+
+    def _update(self, txn: Any, op: Update, made: Mapping[Ref, Any]) -> None:
+        row, kind = self._row(op.found), type(op.found.row)
+        row.verify("external_ids")
+        for change in op.changes:
+            old: Any = change.old
+            new: Any = change.new
+            if (kind.TABLE, change.column) in _ONE_BY_ONE:
+                for each in self._raw(txn, op.found.row, change.column, new - old, made):
+                    row.addvalue(change.column, each)
+                for each in self._raw(txn, op.found.row, change.column, old - new, made):
+                    row.delvalue(change.column, each)
+            else:
+                row.verify(change.column)
+                self._set(
+                    row, change.column, self._raw(txn, op.found.row, change.column, new, made)
+                )
+
+    def _delete(self, found: Found) -> None:
+        row, kind = self._row(found), type(found.row)
+        row.verify("external_ids")
+        if kind.HOLDER is None:
+            row.delete()
+        else:
+            self._holder(row, kind).delvalue(kind.HOLDER[1], row)
+
+    def _row(self, found: Found) -> Any:
+        return self._idl.tables[found.row.TABLE].rows[found.uuid]
+
+    def _set(self, row: Any, column: str, value: Any) -> None:
+        """Raises ValueError for what the column cannot hold; the library would only log it."""
+        there = self._idl.tables[row._table.name].columns  # noqa: SLF001
+        if column not in there:
+            raise ValueError(f"this OVN has no {row._table.name}.{column}")  # noqa: SLF001
+        setattr(row, column, value)
+        if column not in row._changes:  # noqa: SLF001 - see above
+            raise ValueError(f"{row._table.name}.{column} cannot be {value!r}")  # noqa: SLF001
+
+    def _raw(self, txn: Any, row: Row, column: str, value: Any, made: Mapping[Ref, Any]) -> Any:
+        """A value as the library wants it: sets as lists, rows instead of their names."""
+        if column == "ha_chassis" and isinstance(value, frozenset):
+            return [self._member(txn, name, priority) for name, priority in sorted(value)]
+        if (table := row.REFERS.get(column)) is not None:
+            keys = value if isinstance(value, frozenset) else [] if value is None else [value]
+            refs = (Ref(table, key if isinstance(key, tuple) else (key,)) for key in keys)
+            return [made.get(ref) or self._named(ref)[0] for ref in refs]
+        if isinstance(value, frozenset):
+            is_map = self._idl.tables[row.TABLE].columns[column].type.is_map()
+            return dict(value) if is_map else sorted(value)
+        return [] if value is None else value
+
+    def _member(self, txn: Any, chassis: str, priority: int) -> Any:
+        new = txn.insert(self._idl.tables["HA_Chassis"])
+        new.chassis_name, new.priority = chassis, priority
+        return new
+
+
+def _holds(holder: Any, column: str, uuid: UUID) -> bool:
+    """Whether a row refers to another one; without making a list of all that it refers to."""
+    atom = data.Atom(types.UuidType, uuid)
+    return atom in holder._data[column].values  # noqa: SLF001
+
+
+def _value(row: Any, column: str, refers: str | None) -> Value:
+    raw = getattr(row, column)
+    if isinstance(raw, dict):
+        found: Map = frozenset(raw.items())
+        return found
+    if column == "ha_chassis":
+        return frozenset((each.chassis_name, each.priority) for each in raw)
+    if not isinstance(raw, list):
+        plain: str | int = raw
+        return plain
+    items = [_name(each, refers) for each in raw] if refers else raw
+    if row._table.columns[column].type.is_optional():  # noqa: SLF001
+        return items[0] if items else None
+    return frozenset(items)
+
+
+def _name(row: Any, table: str) -> str | Key:
+    """How a row that is referred to is named."""
+    if table == Bfd.TABLE:
+        return row.logical_port, row.dst_ip
+    name: str = row.name
+    return name

@@ -1,0 +1,157 @@
+"""OVN's northbound database: one attempt at making an owner's rows the desired ones.
+
+Each call looks, compares and writes in one transaction, so that what was looked at is what is
+changed. When to try again is the program's to decide; `changes` says when there is something to
+look at.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from kube.binding import Look
+from kube.mirror import COLUMNS, View, make_indexes
+from kube.ovsdb import Database
+from kube.owners import GATEWAY_ID, VENDOR_ID, Owner
+from kube.rowdiff import Outcome, diff
+from kube.rows import Bfd, HaGroup, Ref, RouterPort, Row, SwitchPort
+
+_NAMED = frozenset({SwitchPort.TABLE, RouterPort.TABLE, HaGroup.TABLE, "Logical_Router"})
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Where to look again. Says neither what has changed nor that anything has."""
+
+    gateways: frozenset[tuple[str, str]]
+    """Vendor and `namespace/name` of the gateways whose rows have moved."""
+    names: frozenset[Ref]
+    """Ports, routers and chassis groups that have come, gone or changed."""
+
+
+class Northbound:
+    """An open northbound database. Methods raise a `DatabaseError` of `kube.ovsdb`."""
+
+    def __init__(self) -> None:
+        self._database: Database
+        self._view: View
+        self._loop = asyncio.get_running_loop()
+        self._gateways: set[tuple[str, str]] = set()
+        self._names: set[Ref] = set()
+        self._moved = asyncio.Event()
+
+    @classmethod
+    async def connect(
+        cls, remote: str, *, timeout_s: float = 10.0, probe_s: float = 5.0
+    ) -> "Northbound":
+        """Connect; parameters as those of `Database.open`."""
+        self = cls()
+        self._database = await Database.open(
+            remote,
+            "OVN_Northbound",
+            COLUMNS,
+            heard=self._hear,
+            prepare=self._prepare,
+            timeout_s=timeout_s,
+            probe_s=probe_s,
+        )
+        return self
+
+    def _prepare(self, idl: Any) -> None:
+        make_indexes(idl)
+        self._view = View(idl)
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def policies_can_name_bfd(self) -> bool:
+        """Whether this OVN has `bfd_sessions` in policies (24.03 and later)."""
+        return self._database.has_column("Logical_Router_Policy", "bfd_sessions")
+
+    @property
+    def schema_version(self) -> str:
+        """The version of the database's schema."""
+        return self._database.version
+
+    async def plan(self, owner: Owner, desired: Collection[Row]) -> Outcome:
+        """What `converge` would do."""
+        return await self._database.read(
+            lambda _: diff(self._view.observe(owner, desired), desired, owner)
+        )
+
+    async def converge(self, owner: Owner, desired: Collection[Row]) -> Outcome:
+        """Make the owner's rows the desired ones. Returns what was done, and what was left.
+
+        Nothing is sent when nothing is to be done. Raises ValueError for a value that the database
+        cannot hold.
+        """
+
+        def do(_: Any, txn: Any) -> Outcome:
+            outcome = diff(self._view.observe(owner, desired), desired, owner)
+            self._view.write(txn, outcome.plan)
+            return outcome
+
+        return await self._database.commit(do)
+
+    async def looks(self, port: str) -> tuple[Look, ...]:
+        """The BFD rows of a port: their status, and whether a policy or a route names them."""
+
+        return await self._database.read(lambda _: tuple(self._view.sessions(port)))
+
+    async def changes(self) -> AsyncIterator[Changed]:
+        """Where to look again, for ever; after a new connection everywhere.
+
+        What happens between two steps comes together. There is to be one reader.
+        """
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            # The mirror's thread adds to these; a swap is all that it may not see half done.
+            gateways, self._gateways = self._gateways, set()
+            names, self._names = self._names, set()
+            yield Changed(frozenset(gateways), frozenset(names))
+
+    async def reconnect(self) -> None:
+        """Drop the connection and make a new one."""
+        await self._database.reconnect()
+
+    def _hear(self, event: str, row: Any, old: Any) -> None:
+        """In the mirror's thread."""
+        table = row._table.name  # noqa: SLF001 - the only way to the table
+        gateways = {
+            (ids[VENDOR_ID], ids[GATEWAY_ID])
+            for ids in (_ids(row), _ids(old))
+            if VENDOR_ID in ids and GATEWAY_ID in ids
+        }
+        names = set()
+        if table in _NAMED and (event != "update" or table in {RouterPort.TABLE, HaGroup.TABLE}):
+            names = {Ref(table, (row.name,))}
+        if table == Bfd.TABLE:
+            names = {Ref(RouterPort.TABLE, (row.logical_port,))}
+        if gateways or names:
+            self._loop.call_soon_threadsafe(self._take, gateways, names)
+
+    def _take(self, gateways: set[tuple[str, str]], names: set[Ref]) -> None:
+        self._gateways |= gateways
+        self._names |= names
+        self._moved.set()
+
+
+def _ids(row: Any) -> dict[str, str]:
+    """The marks of a row; of the old values of an update, which has them only if they changed."""
+    return getattr(row, "external_ids", {}) if row is not None else {}
