@@ -62,7 +62,9 @@ class OvsdbServer:
 
     def nbctl(self, *arguments: str) -> str:
         """What ovn-nbctl says; it changes the database behind our back."""
-        return run("ovn-nbctl", "--timeout=30", f"--db={self.remote}", "--no-leader-only", *arguments)
+        return run(
+            "ovn-nbctl", "--timeout=30", f"--db={self.remote}", "--no-leader-only", *arguments
+        )
 
     def transact(self, *operations: dict[str, Any]) -> list[Any]:
         """Operations of RFC 7047, all or nothing."""
