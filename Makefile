@@ -1,6 +1,7 @@
 # Two commands do everything, and install what they need first:
 #   make demo [ROUTER=linux|ovn]   the main job on real packets, with a report and a picture
-#   make test                      every test
+#   make test                      every test but those of the cluster
+#   make test-cluster              the tests on a real Kubernetes API server; the first run builds it
 #   make bench-bfd [QUICK=1]       BFD daemons side by side, with a report and a picture
 #   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
 #   make fuzz [FUZZ_INPUT=packet|control] [FUZZ_SECONDS=60]   coverage-guided fuzzing (docs/testing.md)
@@ -19,6 +20,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
 OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
 BENCH_PACKAGES := iperf3 iptables
+CLUSTER_PACKAGES := etcd-server openssl
 TEST_PACKAGES := $(OVN_PACKAGES) bird2 frr openssl prometheus systemd tshark
 
 # Installs what is missing of the packages in $(1). No service of theirs is started, now or at the
@@ -67,7 +69,15 @@ demo: $(if $(filter ovn,$(ROUTER)),ovn-packages) $(VENV)/ready
 
 .PHONY: test
 test: test-packages $(VENV)/ready
-	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest --ignore=tests/cluster $(PYTEST_ARGS)
+
+# What is in tests/cluster needs a control plane, which is started for it and stopped again.
+.PHONY: cluster-packages test-cluster
+cluster-packages: run-packages
+	$(call install_packages,$(CLUSTER_PACKAGES))
+test-cluster: cluster-packages $(VENV)/ready
+	$(SUDO) $(BIN)/python -m tests.support.assets
+	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
 # aiobfd is of 2017 and wants a library of its time, so it gets an environment of its own.
 AIOBFD := .cache/aiobfd
