@@ -1,0 +1,32 @@
+"""One control plane for all tests of the cluster's side, and a namespace for each of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kube.definitions import gateway_definition, kube_ovn_definitions
+from tests.support.control_plane import ControlPlane
+from tests.support.definitions import install
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane without any resource of ours."""
+    plane = ControlPlane(tmp_path_factory.mktemp("control-plane"))
+    try:
+        yield plane
+    finally:
+        plane.close()
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A namespace that is deleted after the test."""
+    with control_plane.namespace() as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def definitions(control_plane: ControlPlane) -> None:
+    """Our definitions, the gateway's in Kube-OVN's group."""
+    install(control_plane, [gateway_definition(), *kube_ovn_definitions()])
