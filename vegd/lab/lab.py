@@ -64,10 +64,7 @@ class Lab:
         for node in self.topology.nodes:
             namespaces.add(self.topology.namespace(node))
         self._build_outside()
-        if self.options.router is RouterKind.LINUX:
-            linux_router.build(self.topology, self.state)
-        else:
-            ovn_router.build(self.topology, self.state)
+        self._build_router()
         for client in self.topology.clients:
             namespaces.ip(
                 client.namespace,
@@ -80,6 +77,12 @@ class Lab:
         for gateway in self.topology.gateways:
             self._write_config(gateway)
             faults.start(gateway, self.state)
+
+    def _build_router(self) -> None:
+        if self.options.router is RouterKind.LINUX:
+            linux_router.build(self.topology, self.state)
+        else:
+            ovn_router.build(self.topology, self.state)
 
     def _build_outside(self) -> None:
         outside = self.topology.namespace("outside")

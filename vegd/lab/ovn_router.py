@@ -17,7 +17,6 @@ from vegd.lab.errors import LabError
 from vegd.lab.state import LabState, poll_until
 from vegd.lab.topology import Client, Gateway, Topology
 
-_CHASSIS = "chassis1"
 _PROGRAMS = {
     "ovs-vswitchd": "openvswitch-switch",
     "ovsdb-server": "openvswitch-switch",
@@ -25,10 +24,13 @@ _PROGRAMS = {
     "ovn-controller": "ovn-host",
 }
 _SCHEMAS = {
-    "conf": "/usr/share/openvswitch/vswitch.ovsschema",
-    "nb": "/usr/share/ovn/ovn-nb.ovsschema",
-    "sb": "/usr/share/ovn/ovn-sb.ovsschema",
+    "conf": "openvswitch/vswitch.ovsschema",
+    "nb": "ovn/ovn-nb.ovsschema",
+    "sb": "ovn/ovn-sb.ovsschema",
 }
+_SHARE = Path("/usr/share")
+CHASSIS = "chassis1"
+"""The one chassis."""
 _BFD_PORT = "bfd@vpc1"
 _START_S = 15.0
 _NUDGE_S = 3
@@ -50,7 +52,7 @@ class _Ovn:
         self.namespace = topology.namespace("sw")
         self.directory = ovn_directory(state)
 
-    def start(self, role: str, program: str, *arguments: str) -> None:
+    def run(self, role: str, program: str, *arguments: str) -> None:
         """Start one of the daemons."""
         directory = str(self.directory)
         places = [f"{name}={directory}" for name in ("OVS_RUNDIR", "OVN_RUNDIR", "OVS_LOGDIR")]
@@ -95,27 +97,47 @@ def nudge(state: LabState) -> None:
 
 
 def build(topology: Topology, state: LabState) -> None:
-    """Daemons, switch, logical network, routes."""
+    """Daemons, switch, logical network, BFD port, sessions, routes."""
+    start(topology, state)
+    ovn = _Ovn(topology, state)
+    ovn.nbctl(*_network(topology), *_bfd_port(topology))
+    _add_bfd_and_routes(ovn)
+    follow(topology, state)
+
+
+def build_bare(topology: Topology, state: LabState, share: Path) -> None:
+    """Daemons, switch and logical network, but nothing that leads to the gateways.
+
+    `share` is where the programs' schemas are.
+    """
+    start(topology, state, share)
+    _Ovn(topology, state).nbctl(*_network(topology))
+    follow(topology, state)
+
+
+def start(topology: Topology, state: LabState, share: Path = _SHARE) -> None:
+    """The databases, the switch with its ports, and northd."""
     ovn = _Ovn(topology, state)
     ovn.directory.mkdir()
     for name, schema in _SCHEMAS.items():
-        namespaces.run(["ovsdb-tool", "create", str(ovn.directory / f"{name}.db"), schema])
+        database = str(ovn.directory / f"{name}.db")
+        namespaces.run(["ovsdb-tool", "create", database, str(share / schema)])
     _start_databases(ovn)
     ovn.vsctl(
         *("--no-wait", "init", "--", "set", "open_vswitch", "."),
-        f"external_ids:system-id={_CHASSIS}",
+        f"external_ids:system-id={CHASSIS}",
         f"external_ids:ovn-remote={ovn.socket('ovn')}",
         "external_ids:ovn-encap-type=geneve",
         "external_ids:ovn-encap-ip=127.0.0.1",
         "external_ids:ovn-bridge-datapath-type=netdev",
     )
-    ovn.start("ovs-vswitchd", "ovs-vswitchd", ovn.socket("conf"), ovn.control("vswitchd"))
+    ovn.run("ovs-vswitchd", "ovs-vswitchd", ovn.socket("conf"), ovn.control("vswitchd"))
     ovn.vsctl(
         *("--", "--may-exist", "add-br", "br-int", "--", "set", "bridge", "br-int"),
         *("datapath_type=netdev", "fail-mode=secure"),
     )
     database = ovn.socket("ovn")
-    ovn.start(
+    ovn.run(
         *("ovn-northd", "ovn-northd", f"--ovnnb-db={database}", f"--ovnsb-db={database}"),
         ovn.control("northd"),
     )
@@ -123,13 +145,16 @@ def build(topology: Topology, state: LabState) -> None:
         _plug(ovn, gateway)
     for client in topology.clients:
         _plug(ovn, client)
-    ovn.nbctl(*_network(topology))
-    _add_bfd_and_routes(ovn)
+
+
+def follow(topology: Topology, state: LabState) -> None:
+    """ovn-controller, and what tells of the sessions' changes."""
+    ovn = _Ovn(topology, state)
     # The one of OVN 23.03 has no option for its control socket; the run directory decides. It
     # crashes now and then while the first logical network arrives (SIGSEGV, one start in twenty
     # when it is started before the network is there), so it is watched as by its own service.
     ovn.nbctl("--wait=sb", "sync")
-    ovn.start("ovn-controller", "ovn-controller", "--monitor", ovn.socket("conf"))
+    ovn.run("ovn-controller", "ovn-controller", "--monitor", ovn.socket("conf"))
     options = json.dumps(topology.options.to_json())
     command = [sys.executable, "-m", "vegd.lab.ovn_events", str(state.directory), options]
     state.start("router", ovn.namespace, command)
@@ -139,7 +164,7 @@ def build(topology: Topology, state: LabState) -> None:
 def _start_databases(ovn: _Ovn) -> None:
     directory = ovn.directory
     for role, databases in (("conf", ("conf",)), ("ovn", ("nb", "sb"))):
-        ovn.start(
+        ovn.run(
             f"ovsdb-{role}",
             "ovsdb-server",
             *(str(directory / f"{name}.db") for name in databases),
@@ -176,6 +201,9 @@ def _network(topology: Topology) -> Iterator[str]:
         yield from _host_port("subnet1", gateway, [str(each.ip) for each in gateway.internal])
     for client in topology.clients:
         yield from _host_port("subnet2", client, [str(each.ip) for each in client.addresses])
+
+
+def _bfd_port(topology: Topology) -> Iterator[str]:
     bfd_networks = [str(each) for each in topology.bfd_port]
     yield from ("--", "lrp-add", "vpc1", _BFD_PORT, "02:00:00:00:01:ff", *bfd_networks)
     # Stock OVN passes over a router port without a peer, so it gets a switch of its own.
@@ -197,7 +225,7 @@ def _host_port(switch: str, node: Gateway | Client, addresses: list[str]) -> Ite
 
 
 def _add_bfd_and_routes(ovn: _Ovn) -> None:
-    ovn.nbctl("ha-chassis-group-add-chassis", _BFD_PORT, _CHASSIS, "100")
+    ovn.nbctl("ha-chassis-group-add-chassis", _BFD_PORT, CHASSIS, "100")
     found = ovn.nbctl("--bare", "--columns=_uuid", "find", "ha_chassis_group", f"name={_BFD_PORT}")
     ovn.nbctl("set", "logical_router_port", _BFD_PORT, f"ha_chassis_group={found.strip()}")
     options = ovn.topology.options
