@@ -12,9 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from ovs.db import data, types  # type: ignore[import-untyped]
-
 from kube.binding import Look, Status
+from kube.ovsdb import holds
 from kube.owners import GATEWAY_ID, VENDOR_ID, GatewayOwner, Owner
 from kube.rowdiff import Create, Delete, Plan, Update
 from kube.rows import (
@@ -125,7 +124,7 @@ class View:
         if column not in self._idl.tables[table].columns:
             return False
         rows = self._equal(table, _BY_OWNER, external_ids=ids)
-        return any(_holds(row, column, session.uuid) for row in rows)
+        return any(holds(row, column, session.uuid) for row in rows)
 
     def _equal(self, table: str, index: str, **values: Any) -> list[Any]:
         entry = self._idl.tables[table].rows.IndexEntry(**values)
@@ -169,7 +168,7 @@ class View:
         holders = self._idl.tables[table].rows
         likely = [known] if known is not None and known.uuid in holders else []
         for holder in (*likely, *holders.values()):
-            if _holds(holder, column, row.uuid):
+            if holds(holder, column, row.uuid):
                 self._holders[row.uuid] = holder
                 return holder
         self._holders.pop(row.uuid, None)
@@ -201,29 +200,44 @@ class View:
         return new
 
     def _update(self, txn: Any, op: Update, made: Mapping[Ref, Any]) -> None:
-        row, kind = self._row(op.found), type(op.found.row)
+        row, wanted = self._row(op.found), op.found.row
         row.verify("external_ids")
         for change in op.changes:
             old: Any = change.old
             new: Any = change.new
-            if (kind.TABLE, change.column) in _ONE_BY_ONE:
-                for each in self._raw(txn, op.found.row, change.column, new - old, made):
+            if self._column(wanted, change.column).type.is_map():
+                # Key by key: the library's indexes do not survive that an indexed map is written.
+                row.verify(change.column)
+                for name, _ in old - new:
+                    row.delkey(change.column, name)
+                for name, value in new - old:
+                    row.setkey(change.column, name, value)
+            elif (wanted.TABLE, change.column) in _ONE_BY_ONE:
+                for each in self._raw(txn, wanted, change.column, new - old, made):
                     row.addvalue(change.column, each)
-                for each in self._raw(txn, op.found.row, change.column, old - new, made):
+                for each in self._raw(txn, wanted, change.column, old - new, made):
                     row.delvalue(change.column, each)
             else:
                 row.verify(change.column)
-                self._set(
-                    row, change.column, self._raw(txn, op.found.row, change.column, new, made)
-                )
+                self._set(row, change.column, self._raw(txn, wanted, change.column, new, made))
 
     def _delete(self, found: Found) -> None:
         row, kind = self._row(found), type(found.row)
         row.verify("external_ids")
         if kind.HOLDER is None:
             row.delete()
-        else:
-            self._holder(row, kind).delvalue(kind.HOLDER[1], row)
+        elif (holder := self._holder(row, kind)) is not None:
+            holder.delvalue(kind.HOLDER[1], row)
+            for name in kind.REFERS:
+                # What it holds on to may go by the same plan. The server looks for references
+                # before it removes what nothing holds.
+                column = self._idl.tables[kind.TABLE].columns.get(name)
+                if column is not None and column.type.key.ref_type == "strong":
+                    setattr(row, name, [])
+        # else its holder goes by the same plan, and takes it along
+
+    def _column(self, row: Row, name: str) -> Any:
+        return self._idl.tables[row.TABLE].columns[name]
 
     def _row(self, found: Found) -> Any:
         return self._idl.tables[found.row.TABLE].rows[found.uuid]
@@ -246,7 +260,7 @@ class View:
             refs = (Ref(table, key if isinstance(key, tuple) else (key,)) for key in keys)
             return [made.get(ref) or self._named(ref)[0] for ref in refs]
         if isinstance(value, frozenset):
-            is_map = self._idl.tables[row.TABLE].columns[column].type.is_map()
+            is_map = self._column(row, column).type.is_map()
             return dict(value) if is_map else sorted(value)
         return [] if value is None else value
 
@@ -254,12 +268,6 @@ class View:
         new = txn.insert(self._idl.tables["HA_Chassis"])
         new.chassis_name, new.priority = chassis, priority
         return new
-
-
-def _holds(holder: Any, column: str, uuid: UUID) -> bool:
-    """Whether a row refers to another one; without making a list of all that it refers to."""
-    atom = data.Atom(types.UuidType, uuid)
-    return atom in holder._data[column].values  # noqa: SLF001
 
 
 def _value(row: Any, column: str, refers: str | None) -> Value:

@@ -14,7 +14,9 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
+from ovs.db import data, types  # type: ignore[import-untyped]
 from ovs.db.idl import Idl  # type: ignore[import-untyped]
 from ovsdbapp import exceptions  # type: ignore[import-untyped]
 from ovsdbapp.backend.ovs_idl import (  # type: ignore[import-untyped]
@@ -260,3 +262,8 @@ def _schema(remote: str, name: str) -> Any:
         return idlutils.fetch_schema_json(remote, name)
     except Exception as failure:  # the library raises nothing narrower
         raise Unreachable(remote, f"no schema of {name}: is the server there?") from failure
+
+
+def holds(row: Any, column: str, uuid: UUID) -> bool:
+    """Whether a column refers to a row; without making a list of all that it refers to."""
+    return data.Atom(types.UuidType, uuid) in row._data[column].values  # noqa: SLF001

@@ -100,3 +100,68 @@ def run(*command: str) -> str:
     )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.strip()}"
     return done.stdout
+
+
+class OvsdbCluster:
+    """Three servers that hold one database together."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        schema_file = directory / "nb.ovsschema"
+        schema_file.write_text(json.dumps(schema()))
+        first, *others = range(3)
+        database = str(directory / f"{first}.db")
+        run("ovsdb-tool", "create-cluster", database, str(schema_file), self._raft(first))
+        self._start(first)
+        for number in others:
+            where = [str(directory / f"{number}.db"), "OVN_Northbound", self._raft(number)]
+            run("ovsdb-tool", "join-cluster", *where, self._raft(first))
+            self._start(number)
+
+    def _raft(self, number: int) -> str:
+        return f"unix:{self.directory}/{number}.raft"
+
+    def _socket(self, number: int) -> str:
+        return f"unix:{self.directory}/{number}.sock"
+
+    @property
+    def remote(self) -> str:
+        """All servers, as clients want them named."""
+        return ",".join(map(self._socket, range(3)))
+
+    def _start(self, number: int) -> None:
+        command = [
+            "ovsdb-server",
+            f"{self.directory}/{number}.db",
+            f"--remote=p{self._socket(number)}",
+        ]
+        options = [
+            f"--unixctl={self.directory}/{number}.ctl",
+            f"--log-file={self.directory}/{number}.log",
+        ]
+        self._processes[number] = subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL)
+        until_answers(self._socket(number))
+
+    def leader(self) -> int:
+        """The number of the server that leads; waits until there is one."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            for number in self._processes:
+                control = f"{self.directory}/{number}.ctl"
+                status = run("ovs-appctl", "-t", control, "cluster/status", "OVN_Northbound")
+                if "Role: leader" in status:
+                    return number
+            assert time.monotonic() < deadline, "no leader"
+            time.sleep(0.1)
+
+    def kill(self, number: int) -> None:
+        """Kill one of the servers."""
+        process = self._processes.pop(number)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """Kill all of them."""
+        for number in list(self._processes):
+            self.kill(number)
