@@ -79,6 +79,8 @@ class Gateway:
     name: str
     router: str
     """The logical router; Kube-OVN calls it like the VPC."""
+    router_port: str
+    """The router's port in the gateway's internal subnet; Kube-OVN: `vpc-subnet`."""
     replicas: tuple[Replica, ...] = ()
     cidrs: frozenset[str] = frozenset()
     """Of all policies, with SNAT and without; networks or addresses."""
@@ -90,8 +92,6 @@ class Gateway:
     """The port group of each node's pods."""
     bfd: BfdSettings | None = None
     way: Way = Way.POLICIES
-    router_port: str | None = None
-    """The router's port in the gateway's internal subnet, by which static routes lead to it."""
 
 
 class Reason(StrEnum):
@@ -193,7 +193,7 @@ class _Family:
             case Way.STATIC_ROUTES:
                 yield from self._static_routes()
         if self.gateway.bfd:
-            yield from (self._policy(DROP, match, "drop") for match in self._drop_matches())
+            yield from (self._policy(DROP, match, "drop") for match in self._matches())
 
     def _session(self, bfd: BfdSettings, address: str) -> Bfd:
         # What the gateway sends is what OVN receives, so the two change sides.
@@ -208,13 +208,6 @@ class _Family:
 
     def _matches(self) -> list[str]:
         return [f"ip{self.version}.src == ${name}" for name in self.sources]
-
-    def _drop_matches(self) -> list[str]:
-        """With static routes the policies come after them: what they have led out must pass."""
-        port = self.gateway.router_port
-        if not self.bfd or self.gateway.way is not Way.STATIC_ROUTES:
-            return self._matches()
-        return [f'{match} && outport != "{port}"' for match in self._matches()] if port else []
 
     def _reroutes(self) -> Iterator[Policy]:
         matches = self._matches()
@@ -258,11 +251,14 @@ class _Family:
         assert self.bfd is not None  # noqa: S101 - asked for by the callers
         return (self.bfd.port, address)
 
-    def _static_routes(self) -> Iterator[StaticRoute]:
-        pods = (each for pod in self.gateway.pods for each in pod.addresses)
-        prefixes = {str(ip_network(each, strict=False)) for each in self.networks}
-        prefixes |= {str(ip_network(each)) for each in pods if _version(each) == self.version}
-        for prefix in sorted(prefixes):
+    def _static_routes(self) -> Iterator[Row]:
+        """The routes; and a way past the drop for what they have led out, but for nothing else."""
+        # Policies come after routes. OVN can ask by which port a packet leaves, not whether by
+        # another one.
+        for match in self._matches():
+            allowed = f'{match} && outport == "{self.gateway.router_port}"'
+            yield self._policy(CLUSTER, allowed, "allow")
+        for prefix in sorted(self._prefixes()):
             for address, _ in self.hops:
                 yield StaticRoute(
                     router=self.gateway.router,
@@ -272,6 +268,11 @@ class _Family:
                     options=as_map({"ecmp_symmetric_reply": "true"}),
                     external_ids=self.ids,
                 )
+
+    def _prefixes(self) -> set[str]:
+        pods = (each for pod in self.gateway.pods for each in pod.addresses)
+        prefixes = {str(ip_network(each, strict=False)) for each in self.networks}
+        return prefixes | {str(ip_network(each)) for each in pods if _version(each) == self.version}
 
     def notices(self) -> Iterator[Notice]:
         """What cannot be as the user may think."""

@@ -27,6 +27,7 @@ GATEWAY = Gateway(
     namespace="default",
     name="gateway1",
     router="vpc1",
+    router_port="vpc1-subnet1",
     replicas=(
         Replica("a", "node1", True, ("192.168.0.2",), ("172.17.0.2",)),
         Replica("b", "node2", True, ("192.168.0.3",), ("172.17.0.3",)),

@@ -193,16 +193,17 @@ def test_static_routes_tie_each_source_to_each_session() -> None:
         assert isinstance(row, StaticRoute)
         assert row.bfd == ("bfd@vpc1", row.nexthop)
         assert row.options == as_map({"ecmp_symmetric_reply": "true"})
-    assert not policies(gateway, 29100)
 
 
 def test_with_static_routes_only_what_they_have_led_to_the_gateways_passes() -> None:
     gateway = replace(GATEWAY, way=Way.STATIC_ROUTES)
-    matches = {row.match for row in policies(gateway, 29090)}
-    start = "ip4.src == $VEG.52658dc04e05"
-    end = '&& outport != "vpc1-subnet1"'
-    assert matches == {f"{start}.ipv4 {end}", f"{start}_ip4 {end}"}
-    assert not policies(replace(gateway, router_port=None), 29090)
+    sets = [f"ip4.src == $VEG.52658dc04e05{end}" for end in (".ipv4", "_ip4")]
+    allowed = policies(gateway, 29100)
+    assert {row.action for row in allowed} == {"allow"}
+    assert [row.match for row in allowed] == [
+        f'{each} && outport == "vpc1-subnet1"' for each in sets
+    ]
+    assert [row.match for row in policies(gateway, 29090)] == sets
 
 
 def test_static_routes_know_no_nodes_and_that_is_told() -> None:

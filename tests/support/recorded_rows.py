@@ -63,6 +63,7 @@ def _gateway(given: dict[str, Any], namespace: str, name: str) -> Gateway:
         namespace=namespace,
         name=name,
         router=given["router"],
+        router_port=f"{given['router']}-subnet",
         replicas=tuple(
             Replica(f"{name}-{n}", node, ready, tuple(internal), tuple(external))
             for n, (node, ready, internal, external) in enumerate(given["replicas"])
