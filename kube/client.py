@@ -1,0 +1,306 @@
+"""The API server behind a narrow interface. Only this module knows kubernetes_asyncio.
+
+That library finds and refreshes credentials and speaks HTTP; objects are decoded here, because its
+own models cost ten times as much. Each call is one attempt with a time limit, and ends in a value
+or in one of `kube.errors`. When to try again is the caller's to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self, TypeVar
+
+import aiohttp
+import msgspec
+import yaml
+from kubernetes_asyncio import config
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from kube.errors import ApiError, Unconfigured, Unreachable, Unreadable, refusal
+from kube.objects import Happened, Item, Listing, Metadata, Notice, Object, Query, Resource
+
+T = TypeVar("T")
+
+_TIMEOUT_S = 30.0
+_PAGE = 500
+_CONNECTIONS = 64
+_SILENCE_S = 150.0
+"""A watch is told a bookmark about once a minute; one that says nothing for so long is dead."""
+_TYPES = {"PATCH": "application/apply-patch+yaml"}
+
+
+class Call(NamedTuple):
+    """A kind of request and how it ended."""
+
+    verb: str
+    resource: str
+    code: int
+    """0 if there was no answer."""
+
+
+class _Head(msgspec.Struct):
+    metadata: Metadata = Metadata()
+
+
+class _ListHead(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListHead
+    items: list[msgspec.Raw]
+
+
+class _Line(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class Client:
+    """A connection to the API server; `close` it in the end."""
+
+    def __init__(self, api: ApiClient, timeout_s: float = _TIMEOUT_S) -> None:
+        self._api = api
+        self._timeout_s = timeout_s
+        self.calls: Counter[Call] = Counter()
+        """How many requests of each kind ended how."""
+        self.seconds: defaultdict[Call, float] = defaultdict(float)
+        """How long they took in all; of a watch until it began."""
+
+    @classmethod
+    async def connect(
+        cls, kubeconfig: Path | None = None, *, agent: str = "vegd", timeout_s: float = _TIMEOUT_S
+    ) -> Self:
+        """Read the credentials; nothing is asked yet.
+
+        Without `kubeconfig` they come from the service account of the pod, else from the file in
+        ``KUBECONFIG`` or ``~/.kube/config``. `agent` is what the API server's log calls the caller.
+
+        Raises:
+            Unconfigured: there are none, or they cannot be read.
+        """
+        settings = Configuration()
+        try:
+            if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+                config.load_incluster_config(  # type: ignore[no-untyped-call]
+                    client_configuration=settings
+                )
+            else:
+                file = None if kubeconfig is None else str(kubeconfig)
+                await config.load_kube_config(file, client_configuration=settings)
+        except (config.ConfigException, OSError, TypeError, yaml.YAMLError) as exc:
+            place = kubeconfig or "service account, $KUBECONFIG and ~/.kube/config"
+            raise Unconfigured(f"no access to a cluster from {place}: {exc}") from exc
+        settings.connection_pool_maxsize = _CONNECTIONS
+        api = ApiClient(settings)
+        api.user_agent = agent
+        return cls(api, timeout_s)
+
+    async def close(self) -> None:
+        """Close every connection; watches end."""
+        await self._api.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def list(self, query: Query, kind: type[T]) -> Listing[T]:
+        """Everything that matches, in pages, each object as `kind`. Raises KubeError.
+
+        An object that does not fit `kind` is Unreadable and hides all the others: for what comes
+        past a foreign definition `kind` is dict.
+        """
+        items: list[Item[T]] = []
+        parameters = query.parameters | {"limit": str(_PAGE)}
+        while True:
+            body = await self._ask("GET", query.resource, query.path, parameters)
+            try:
+                page = msgspec.json.decode(body, type=_List)
+                items += [_item(raw, kind) for raw in page.items]
+            except msgspec.DecodeError as exc:
+                raise Unreadable(f"GET {query.path}: {exc}") from exc
+            if not page.metadata.continue_:
+                return Listing(items, page.metadata.resource_version)
+            parameters["continue"] = page.metadata.continue_
+
+    async def watch(
+        self, query: Query, kind: type[T], resource_version: str, lasts_s: float
+    ) -> AsyncIterator[Notice[T]]:
+        """What happens to it after a version, until the API server ends the watch.
+
+        It ends after `lasts_s` at the latest, which is no error.
+
+        Raises:
+            Gone: the version is too old.
+            KubeError: the watch was refused or has broken.
+        """
+        parameters = query.parameters | {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(max(1, int(lasts_s))),
+        }
+        limits = aiohttp.ClientTimeout(sock_connect=self._timeout_s, sock_read=_SILENCE_S)
+        request = f"WATCH {query.path}"
+        answer = await self._send("WATCH", query.resource, query.path, parameters, limits=limits)
+        try:
+            async for line in answer.content:
+                yield _notice(request, line, kind)
+        except (aiohttp.ClientError, OSError) as exc:
+            raise Unreachable(f"{request}: {_words(exc)}") from exc
+        except (msgspec.DecodeError, ValueError) as exc:
+            raise Unreadable(f"{request}: {_words(exc)}") from exc
+        finally:
+            answer.close()
+
+    async def get(self, resource: Resource, name: str, namespace: str = "") -> Object:
+        """One object. Raises NotFound, KubeError."""
+        return await self._object("GET", resource, resource.path(namespace, name))
+
+    async def create(self, resource: Resource, value: Object) -> Object:
+        """A new object. Raises AlreadyExists, Invalid, KubeError."""
+        path = resource.path(value["metadata"].get("namespace", ""))
+        return await self._object("POST", resource, path, body=value)
+
+    async def replace(self, resource: Resource, value: Object) -> Object:
+        """An object, read and changed. Raises Conflict if it was not the newest, KubeError."""
+        return await self._object("PUT", resource, _path_of(resource, value), body=value)
+
+    async def apply(
+        self, resource: Resource, value: Object, *, manager: str, subresource: str = ""
+    ) -> Object:
+        """Server-side apply: what `value` has is so from now on, and ours under that name; what it
+        had the last time and has no more goes, unless others want it, too. `subresource` is empty
+        or ``status``. Raises Invalid, KubeError.
+        """
+        parameters = {"fieldManager": manager, "force": "true"}
+        path = _path_of(resource, value, subresource)
+        named = {"apiVersion": resource.api_version, "kind": resource.kind} | value
+        return await self._object("PATCH", resource, path, parameters, named)
+
+    async def delete(
+        self, resource: Resource, name: str, namespace: str = "", *, uid: str = ""
+    ) -> None:
+        """Delete an object; what it owns follows. With `uid` only this very one.
+
+        Raises:
+            NotFound: it is not there.
+            Conflict: it is another one than `uid`.
+            KubeError: as ever.
+        """
+        body: Object = {"propagationPolicy": "Background"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        await self._ask("DELETE", resource, resource.path(namespace, name), body=body)
+
+    async def _object(
+        self,
+        method: str,
+        resource: Resource,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Object | None = None,
+    ) -> Object:
+        value: Object = msgspec.json.decode(
+            await self._ask(method, resource, path, parameters, body)
+        )
+        return value
+
+    async def _ask(
+        self,
+        method: str,
+        resource: Resource,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Object | None = None,
+    ) -> bytes:
+        """One request and its whole answer."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                async with await self._send(method, resource, path, parameters, body) as answer:
+                    return await answer.read()
+        except (aiohttp.ClientError, OSError) as exc:
+            raise Unreachable(f"{method} {path}: {_words(exc)}") from exc
+
+    async def _send(
+        self,
+        verb: str,
+        resource: Resource,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        *,
+        limits: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request, and see by its head whether it succeeds."""
+        method = "GET" if verb == "WATCH" else verb
+        begun, code = time.monotonic(), 0
+        try:
+            answer: aiohttp.ClientResponse = await self._api.call_api(
+                path,
+                method,
+                query_params=list((parameters or {}).items()),
+                header_params={
+                    "Accept": "application/json",
+                    "Content-Type": _TYPES.get(method, "application/json"),
+                },
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=limits or aiohttp.ClientTimeout(total=self._timeout_s),
+            )
+            code = answer.status
+            if code >= 300:
+                async with answer:
+                    raise _refusal(f"{verb} {path}", answer, await answer.read())
+            return answer
+        except (aiohttp.ClientError, OSError) as exc:
+            raise Unreachable(f"{verb} {path}: {_words(exc)}") from exc
+        finally:
+            call = Call(verb, resource.plural, code)
+            self.calls[call] += 1
+            self.seconds[call] += time.monotonic() - begun
+
+
+def _path_of(resource: Resource, value: Object, subresource: str = "") -> str:
+    metadata = value["metadata"]
+    return resource.path(metadata.get("namespace", ""), metadata["name"], subresource)
+
+
+def _item(raw: msgspec.Raw, kind: type[T]) -> Item[T]:
+    metadata = msgspec.json.decode(raw, type=_Head).metadata
+    return Item(metadata, msgspec.json.decode(raw, type=kind))
+
+
+def _notice(request: str, line: bytes, kind: type[T]) -> Notice[T]:
+    told = msgspec.json.decode(line, type=_Line)
+    if told.type == "ERROR":
+        status = msgspec.json.decode(told.object, type=dict[str, Any])
+        raise refusal(request, int(status.get("code") or 500), status)
+    happened = Happened(told.type)
+    if happened is Happened.BOOKMARK:
+        return Notice(happened, Item(msgspec.json.decode(told.object, type=_Head).metadata, None))
+    return Notice(happened, _item(told.object, kind))
+
+
+def _refusal(request: str, answer: aiohttp.ClientResponse, body: bytes) -> ApiError:
+    try:
+        status = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError:
+        # Not every part of the API server gives an object: who throttles writes a line of text.
+        status = {"message": body[:200].decode(errors="replace").strip()}
+    wait = answer.headers.get("Retry-After", "")
+    return refusal(request, answer.status, status, float(wait) if wait.isdecimal() else 0.0)
+
+
+def _words(exc: BaseException) -> str:
+    """Some errors of asyncio and aiohttp have no text."""
+    return str(exc) or type(exc).__name__

@@ -1,0 +1,218 @@
+"""The client and the mirrors against a real API server, well and unwell."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from kube.client import Call, Client
+from kube.errors import (
+    AlreadyExists,
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    NotFound,
+    Throttled,
+    Unconfigured,
+    Unreachable,
+)
+from kube.informer import Deleted, Mirror, Synced, Upserted, follow
+from kube.objects import NAMESPACES, Happened, Query, Resource
+from tests.support.control_plane import NOBODY, ControlPlane
+from tests.support.throttle import reject_everything_of
+from vegd.cluster.following import Follower
+
+MAPS = Resource("", "v1", "configmaps", "ConfigMap")
+_LIMIT_S = 60
+
+
+@pytest.fixture
+async def client(control_plane: ControlPlane) -> AsyncIterator[Client]:
+    async with await Client.connect(control_plane.kubeconfig) as client:
+        yield client
+
+
+def _map(namespace: str, name: str, **data: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": namespace, "name": name}, "data": data}
+
+
+class _Data(msgspec.Struct):
+    data: dict[str, str] = {}
+
+
+async def test_an_object_is_made_read_changed_and_deleted(client: Client, namespace: str) -> None:
+    made = await client.create(MAPS, _map(namespace, "one", a="1"))
+    with pytest.raises(AlreadyExists):
+        await client.create(MAPS, _map(namespace, "one"))
+    await client.replace(MAPS, made | {"data": {"a": "2"}})
+    with pytest.raises(Conflict):
+        await client.replace(MAPS, made | {"data": {"a": "3"}})
+    assert (await client.get(MAPS, "one", namespace))["data"] == {"a": "2"}
+    with pytest.raises(Conflict):
+        await client.delete(MAPS, "one", namespace, uid="another")
+    await client.delete(MAPS, "one", namespace, uid=made["metadata"]["uid"])
+    with pytest.raises(NotFound) as missing:
+        await client.get(MAPS, "one", namespace)
+    assert f"GET /api/v1/namespaces/{namespace}/configmaps/one: " in str(missing.value)
+
+
+async def test_apply_leaves_what_belongs_to_others_and_takes_back_what_was_ours(
+    client: Client, namespace: str
+) -> None:
+    await client.apply(MAPS, _map(namespace, "one", ours="1", gone="1"), manager="us")
+    await client.apply(MAPS, _map(namespace, "one", theirs="1"), manager="them")
+    found = await client.apply(MAPS, _map(namespace, "one", ours="2"), manager="us")
+    assert found["data"] == {"ours": "2", "theirs": "1"}
+
+
+async def test_what_is_wrong_with_an_object_is_told_by_its_fields(
+    client: Client, namespace: str
+) -> None:
+    with pytest.raises(Invalid) as wrong:
+        await client.create(MAPS, _map(namespace, "A", **{"b c": ""}))
+    assert [each.field for each in wrong.value.causes] == ["metadata.name", "data[b c]"]
+    assert not wrong.value.is_temporary
+
+
+async def test_who_may_not_is_told_so(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    file = control_plane.write_kubeconfig(tmp_path / "nobody", NOBODY)
+    async with await Client.connect(file) as nobody:
+        with pytest.raises(Forbidden, match='cannot list resource "configmaps"'):
+            await nobody.list(Query(MAPS, namespace), dict)
+        with pytest.raises(Forbidden, match='cannot watch resource "configmaps"'):
+            await anext(aiter(nobody.watch(Query(MAPS, namespace), dict, "", 10)))
+        assert nobody.calls == {
+            Call("GET", "configmaps", 403): 1,
+            Call("WATCH", "configmaps", 403): 1,
+        }
+    file = control_plane.write_kubeconfig(tmp_path / "stranger", "no-such-token")
+    async with await Client.connect(file) as stranger:
+        with pytest.raises(Forbidden):
+            await stranger.get(NAMESPACES, "default")
+
+
+async def test_without_credentials_the_place_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unconfigured, match=str(tmp_path / "none")):
+        await Client.connect(tmp_path / "none")
+    (tmp_path / "broken").write_text("[")
+    with pytest.raises(Unconfigured, match="broken"):
+        await Client.connect(tmp_path / "broken")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    with pytest.raises(Unconfigured, match="service account"):
+        await Client.connect()
+
+
+async def test_a_list_of_many_pages_is_whole(client: Client, namespace: str) -> None:
+    names = [f"m{number:04}" for number in range(1100)]
+    for begin in range(0, len(names), 50):
+        await asyncio.gather(
+            *(client.create(MAPS, _map(namespace, name)) for name in names[begin : begin + 50])
+        )
+    listing = await client.list(Query(MAPS, namespace, fields="metadata.name!=m0007"), _Data)
+    assert [item.metadata.name for item in listing.items if item.metadata.name[0] == "m"] == (
+        names[:7] + names[8:]
+    )
+
+
+async def test_a_client_that_is_throttled_hears_how_long_to_wait(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    file = control_plane.write_kubeconfig(tmp_path / "nobody", NOBODY)
+    # One request at a time is let through even then.
+    async with await Client.connect(file) as nobody, asyncio.timeout(_LIMIT_S):
+        with reject_everything_of("nobody", control_plane):
+            throttled: list[Throttled] = []
+            while not throttled:
+                asked = (nobody.get(NAMESPACES, "default") for _ in range(40))
+                answers = await asyncio.gather(*asked, return_exceptions=True)
+                throttled = [each for each in answers if isinstance(each, Throttled)]
+    assert throttled[0].is_temporary
+    assert throttled[0].retry_after_s >= 1
+
+
+async def test_an_api_server_that_hangs_is_given_up(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    async with await Client.connect(control_plane.kubeconfig, timeout_s=1) as client:
+        with control_plane.frozen_api_server():
+            with pytest.raises(Unreachable, match="GET /api/v1/namespaces/"):
+                await client.get(NAMESPACES, namespace)
+            with pytest.raises(Unreachable):
+                await anext(aiter(client.watch(Query(NAMESPACES), dict, "", 10)))
+        assert (await client.get(NAMESPACES, namespace))["metadata"]["name"] == namespace
+
+
+async def test_a_version_that_is_too_old_is_gone(
+    control_plane: ControlPlane, client: Client, namespace: str
+) -> None:
+    old = (await client.list(Query(MAPS, namespace), dict)).resource_version
+    await client.create(MAPS, _map(namespace, "one"))
+    control_plane.compact()
+    control_plane.stop_api_server()
+    with pytest.raises(Unreachable):
+        await client.get(NAMESPACES, namespace)
+    control_plane.start_api_server()
+    mirror: Mirror[dict[str, Any]] = Mirror()
+    mirror.resource_version = old
+    with pytest.raises(Gone):
+        await follow(client, Query(MAPS, namespace), dict, mirror, lambda _: None, 10)
+    assert mirror.resource_version == ""
+    await follow(client, Query(MAPS, namespace), dict, mirror, lambda _: None, 1)
+    assert f"{namespace}/one" in mirror.items
+
+
+async def test_a_watch_hears_how_far_it_is_where_nothing_happens(
+    client: Client, namespace: str
+) -> None:
+    # The API server tells it shortly before the end of the time that it was asked for.
+    query = Query(MAPS, namespace, labels="there-is=none")
+    version = (await client.list(query, dict)).resource_version
+    await client.create(MAPS, _map(namespace, "one"))
+    told = [each async for each in client.watch(query, dict, version, 8)]
+    assert {each.happened for each in told} == {Happened.BOOKMARK}
+    assert told[-1].item.value is None
+    mirror: Mirror[dict[str, Any]] = Mirror()
+    assert [change for each in told for change in mirror.told(each)] == []
+    assert int(mirror.resource_version) > int(version)
+
+
+async def test_a_mirror_follows_through_a_restart_of_the_api_server(
+    control_plane: ControlPlane, client: Client, namespace: str
+) -> None:
+    changes: asyncio.Queue[Any] = asyncio.Queue()
+    follower = Follower(client, Query(MAPS, namespace), _Data, changes.put_nowait)
+
+    async def until(kind: type, name: str = "") -> Any:
+        while True:
+            change = await changes.get()
+            if isinstance(change, kind) and (not name or change.item.metadata.name == name):
+                return change
+
+    async with asyncio.timeout(_LIMIT_S):
+        task = asyncio.create_task(follower.run())
+        await until(Synced)
+        await client.create(MAPS, _map(namespace, "one", a="1"))
+        assert (await until(Upserted, "one")).before is None
+        await client.apply(MAPS, _map(namespace, "one", a="2"), manager="us")
+        changed = await until(Upserted, "one")
+        assert (changed.before.value.data, changed.item.value.data) == ({"a": "1"}, {"a": "2"})
+        control_plane.stop_api_server()
+        while not follower.trouble:
+            await asyncio.sleep(0.05)
+        control_plane.start_api_server()
+        await client.create(MAPS, _map(namespace, "two"))
+        await until(Upserted, "two")
+        assert follower.trouble == ""
+        await client.delete(MAPS, "one", namespace)
+        await until(Deleted, "one")
+        task.cancel()
+    assert f"{namespace}/two" in follower.mirror.items
+    assert f"{namespace}/one" not in follower.mirror.items
