@@ -94,6 +94,11 @@ class Northbound:
             lambda _: diff(self._view.observe(owner, desired), desired, owner)
         )
 
+    async def found(self, owner: Owner) -> tuple[Row, ...]:
+        """The owner's rows that are there."""
+        observed = await self._database.read(lambda _: self._view.observe(owner, ()))
+        return tuple(each.row for each in observed.found if owner.owns(each.row))
+
     async def converge(self, owner: Owner, desired: Collection[Row]) -> Outcome:
         """Make the owner's rows the desired ones. Returns what was done, and what was left.
 

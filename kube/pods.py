@@ -14,6 +14,7 @@ import msgspec
 
 from kube.schema import EgressGateway, Metadata
 
+_NETWORKS = "k8s.v1.cni.cncf.io/networks"
 _NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 _ALLOCATED, _ROUTER = "ovn.kubernetes.io/allocated", "ovn.kubernetes.io/logical_router"
 _OVER = ("Succeeded", "Failed")
@@ -85,18 +86,21 @@ class GatewayPod(NamedTuple):
     external: tuple[str, ...]
     ready: bool
     problem: str
-    """Why it is no next hop, for people; empty if it is one."""
+    """Why it is not in use, for people; empty if it is."""
+    runs: bool = True
+    """Whether its phase is Running."""
 
 
-def gateway_pods(pods: Iterable[Pod], network: str) -> tuple[GatewayPod, ...]:
-    """The pods of a gateway that are not on their way out, by name; `network` is the attachment
-    outside, as ``<namespace>/<name>``."""
+def gateway_pods(pods: Iterable[Pod]) -> tuple[GatewayPod, ...]:
+    """The pods of a gateway that are not on their way out, by name."""
     staying = sorted((pod for pod in pods if not pod.leaves), key=lambda pod: pod.metadata.name)
-    return tuple(_gateway_pod(pod, network) for pod in staying)
+    return tuple(map(_gateway_pod, staying))
 
 
-def _gateway_pod(pod: Pod, network: str) -> GatewayPod:
+def _gateway_pod(pod: Pod) -> GatewayPod:
     internal = pod.addresses
+    # Its own network: a pod of before the gateway's external Subnet changed serves until it goes.
+    network = pod.metadata.annotations.get(_NETWORKS, "")
     external = external_addresses(pod.metadata.annotations, network)
     name = pod.metadata.name
     if pod.status.phase != "Running":
@@ -104,12 +108,13 @@ def _gateway_pod(pod: Pod, network: str) -> GatewayPod:
     elif not internal:
         problem = f"pod {name} has no address"
     elif not external:
-        problem = f"pod {name} has no address in {network}"
+        problem = f"pod {name} has no address in {network or 'any network outside'}"
     elif not pod.ready:
         problem = f"pod {name} is not ready"
     else:
         problem = ""
-    return GatewayPod(name, pod.spec.node_name, internal, external, pod.ready, problem)
+    runs = pod.status.phase == "Running"
+    return GatewayPod(name, pod.spec.node_name, internal, external, pod.ready, problem, runs)
 
 
 class _Network(msgspec.Struct, frozen=True):

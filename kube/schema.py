@@ -158,6 +158,12 @@ class Metadata(_Resource, frozen=True):
     finalizers: tuple[str, ...] = ()
 
 
+class Named(_Resource, frozen=True):
+    """Any object of which only the metadata matters: Namespace, Node, attachment."""
+
+    metadata: Metadata
+
+
 class EgressGateway(_Resource, frozen=True):
     """A VpcEgressGateway. Its status is ours to write and is kept as it is."""
 

@@ -8,32 +8,18 @@ times; `kube.conditions` keeps those.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kube.conditions import FALSE, TRUE, UNKNOWN, Wanted
 from kube.identity import Identity
 from kube.pods import GatewayPod
 from kube.resolve import Resolution
-from kube.schema import EgressGateway
+from kube.schema import EgressGateway, Fault
 
 _MOST = 10
 """Of the items of one kind that a message names."""
-
-
-class Verdict(NamedTuple):
-    """A condition without its times."""
-
-    type: str
-    holds: bool | None
-    """None is Unknown."""
-    reason: str
-    message: str
-
-    @property
-    def status(self) -> str:
-        """As the API has it."""
-        return "Unknown" if self.holds is None else str(self.holds)
 
 
 class Failure(NamedTuple):
@@ -63,7 +49,7 @@ def status(
     gateway: EgressGateway, resolution: Resolution, observed: Observed, identity: Identity
 ) -> dict[str, Any]:
     """Everything of ``status`` but the conditions."""
-    ready = judge_ready(gateway, resolution, observed).holds is True
+    ready = judge_ready(gateway, resolution, observed).status == TRUE
     networked = [pod for pod in observed.pods if pod.internal and pod.external]
     found: dict[str, Any] = {
         "replicas": len(observed.pods),
@@ -87,66 +73,68 @@ def status(
 
 def conditions(
     gateway: EgressGateway, resolution: Resolution, observed: Observed
-) -> tuple[Verdict, ...]:
-    """All that hold or do not. BFDHealthy is there only for a gateway with BFD."""
-    found = [
-        _validated(resolution),
-        judge_ready(gateway, resolution, observed),
-        _degraded(gateway, resolution, observed),
-        _conflict(observed),
-    ]
+) -> dict[str, Wanted]:
+    """All, by type. BFDHealthy is there only for a gateway with BFD."""
+    found = {
+        "Validated": _validated(resolution),
+        "Ready": judge_ready(gateway, resolution, observed),
+        "Degraded": _degraded(gateway, resolution, observed),
+        "Conflict": _conflict(observed),
+    }
     if gateway.spec.bfd.enabled:
-        found.append(_bfd_healthy(observed))
-    return tuple(found)
+        found["BFDHealthy"] = _bfd_healthy(observed)
+    return found
 
 
-def judge_ready(gateway: EgressGateway, resolution: Resolution, observed: Observed) -> Verdict:
+def judge_ready(gateway: EgressGateway, resolution: Resolution, observed: Observed) -> Wanted:
     """Whether the gateway is as its resource says, in the cluster and in OVN."""
     wanted = gateway.spec.replicas
     problems = [pod.problem for pod in observed.pods if pod.problem]
     there = len(observed.pods) - len(problems)
     if resolution.faults:
         message = "the resource cannot be carried out, see the condition Validated"
-        return Verdict("Ready", False, "NotValidated", message)
+        return Wanted(FALSE, "NotValidated", message)
     if observed.failure is not None:
-        return Verdict("Ready", False, *observed.failure)
+        return Wanted(FALSE, *observed.failure)
     if not wanted:
         message = "spec.replicas is 0: nothing is forwarded"
-        return Verdict("Ready", False, "NoReplicas", message)
+        return Wanted(FALSE, "NoReplicas", message)
     if problems or there != wanted:
         message = _listed([f"{there} of {wanted} pods are in use", *problems])
-        return Verdict("Ready", False, "WorkloadNetworkNotReady", message)
-    return Verdict("Ready", True, "ReconcileSuccess", f"{wanted} of {wanted} pods are in use")
+        return Wanted(FALSE, "WorkloadNetworkNotReady", message)
+    return Wanted(TRUE, "ReconcileSuccess", f"{wanted} of {wanted} pods are in use")
 
 
-def _validated(resolution: Resolution) -> Verdict:
-    if not resolution.faults:
-        return Verdict("Validated", True, "Valid", "")
-    message = _listed([str(fault) for fault in resolution.faults])
-    return Verdict("Validated", False, resolution.faults[0].reason, message)
+def invalid(faults: Sequence[Fault]) -> Wanted:
+    """The condition Validated of a resource with faults."""
+    return Wanted(FALSE, faults[0].reason, _listed([str(fault) for fault in faults]))
 
 
-def _bfd_healthy(observed: Observed) -> Verdict:
+def _validated(resolution: Resolution) -> Wanted:
+    return invalid(resolution.faults) if resolution.faults else Wanted(TRUE, "Valid", "")
+
+
+def _bfd_healthy(observed: Observed) -> Wanted:
     """By OVN's view of its sessions with the pods that are there."""
     down = sorted(f"{hop} is {word}" for hop, word in observed.sessions.items() if word != "up")
     total = len(observed.sessions)
     if not total:
-        return Verdict("BFDHealthy", None, "NoSession", "OVN has no session with a pod yet")
+        return Wanted(UNKNOWN, "NoSession", "OVN has no session with a pod yet")
     if down:
         message = _listed([f"{total - len(down)} of {total} sessions are up in OVN", *down])
-        return Verdict("BFDHealthy", False, "SessionDown", message)
-    return Verdict("BFDHealthy", True, "AllUp", f"{total} of {total} sessions are up in OVN")
+        return Wanted(FALSE, "SessionDown", message)
+    return Wanted(TRUE, "AllUp", f"{total} of {total} sessions are up in OVN")
 
 
-def _degraded(gateway: EgressGateway, resolution: Resolution, observed: Observed) -> Verdict:
+def _degraded(gateway: EgressGateway, resolution: Resolution, observed: Observed) -> Wanted:
     """Whether it forwards, but not all, or not as surely, as it should."""
     reasons = list(_shortcomings(gateway, observed))
     notes = [*resolution.notes, *observed.notices]
     if reasons:
-        return Verdict("Degraded", True, "GatewaysMissing", _listed([*reasons, *notes]))
+        return Wanted(TRUE, "GatewaysMissing", _listed([*reasons, *notes]))
     if resolution.notes:
-        return Verdict("Degraded", True, "FamilyNotCovered", _listed(notes))
-    return Verdict("Degraded", False, "AsExpected", _listed(notes))
+        return Wanted(TRUE, "FamilyNotCovered", _listed(notes))
+    return Wanted(FALSE, "AsExpected", _listed(notes))
 
 
 def _shortcomings(gateway: EgressGateway, observed: Observed) -> Iterator[str]:
@@ -159,10 +147,10 @@ def _shortcomings(gateway: EgressGateway, observed: Observed) -> Iterator[str]:
         yield f"{up} of {len(observed.sessions)} sessions are up in OVN"
 
 
-def _conflict(observed: Observed) -> Verdict:
+def _conflict(observed: Observed) -> Wanted:
     if observed.conflicts:
-        return Verdict("Conflict", True, "Overlap", _listed(sorted(observed.conflicts)))
-    return Verdict("Conflict", False, "None", "")
+        return Wanted(TRUE, "Overlap", _listed(sorted(observed.conflicts)))
+    return Wanted(FALSE, "None", "")
 
 
 def _listed(items: list[str]) -> str:

@@ -4,11 +4,12 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from kube.conditions import Wanted
 from kube.identity import KUBE_OVN
 from kube.pods import GatewayPod, Pod, external_addresses, gateway_pods, selected
 from kube.resolve import Resolution, resolve
 from kube.schema import EgressGateway, parse
-from kube.status import Failure, Observed, Verdict, conditions, status
+from kube.status import Failure, Observed, conditions, status
 from tests.support import recorded
 
 _FIRST = GatewayPod("g-1", "node1", ("192.168.0.2",), ("172.17.0.2",), True, "")
@@ -37,9 +38,9 @@ def _observed(**changes: Any) -> Observed:
     return replace(Observed(pods=(_FIRST, _SECOND), workload="g", sessions=up), **changes)
 
 
-def _conditions(observed: Observed, **spec: Any) -> dict[str, Verdict]:
+def _conditions(observed: Observed, **spec: Any) -> dict[str, Wanted]:
     gateway = _gateway(**spec)
-    return {each.type: each for each in conditions(gateway, _resolution(gateway), observed)}
+    return conditions(gateway, _resolution(gateway), observed)
 
 
 def test_the_fields_are_those_of_kube_ovn_for_what_was_observed() -> None:
@@ -74,20 +75,20 @@ def test_all_is_well_when_all_pods_forward_and_ovn_sees_them() -> None:
 def test_a_pod_that_is_missing_degrades_the_gateway_and_is_named() -> None:
     broken = _SECOND._replace(problem="pod g-2 is not ready")
     found = _conditions(_observed(pods=(_FIRST, broken)))
-    assert found["Ready"][1:] == (
-        False,
+    assert found["Ready"] == (
+        "False",
         "WorkloadNetworkNotReady",
         "1 of 2 pods are in use; pod g-2 is not ready",
     )
-    assert found["Degraded"].holds is True
+    assert found["Degraded"].status == "True"
 
 
 def test_a_session_that_ovn_sees_down_makes_bfd_unhealthy_and_is_named() -> None:
     found = _conditions(_observed(sessions={"192.168.0.2": "up", "192.168.0.3": "down"}))
     message = "1 of 2 sessions are up in OVN; 192.168.0.3 is down"
-    assert found["BFDHealthy"][1:] == (False, "SessionDown", message)
-    assert found["Degraded"].holds is True
-    assert found["Ready"].holds is True
+    assert found["BFDHealthy"] == ("False", "SessionDown", message)
+    assert found["Degraded"].status == "True"
+    assert found["Ready"].status == "True"
 
 
 def test_before_ovn_has_a_session_its_health_is_unknown() -> None:
@@ -100,19 +101,19 @@ def test_without_bfd_there_is_no_condition_of_it() -> None:
 
 def test_a_gateway_of_no_replicas_is_not_ready() -> None:
     found = _conditions(Observed(), replicas=0)
-    assert found["Ready"][1:3] == (False, "NoReplicas")
+    assert found["Ready"][:2] == ("False", "NoReplicas")
 
 
 def test_faults_are_told_and_keep_the_gateway_from_being_ready() -> None:
     found = _conditions(_observed(), externalSubnet="nowhere")
     message = "spec.externalSubnet: 'nowhere' is no Subnet; create it or name another"
-    assert found["Validated"][1:] == (False, "SubnetNotFound", message)
+    assert found["Validated"] == ("False", "SubnetNotFound", message)
     assert found["Ready"].reason == "NotValidated"
 
 
 def test_a_failure_is_the_reason_why_it_is_not_ready() -> None:
     failure = Failure("ReconcileOVNRoutesFailed", "the northbound database does not answer")
-    assert _conditions(_observed(failure=failure))["Ready"][1:] == (False, *failure)
+    assert _conditions(_observed(failure=failure))["Ready"] == ("False", *failure)
 
 
 def test_a_long_list_is_cut_with_a_word_of_it() -> None:
@@ -127,6 +128,7 @@ def _pod(**changes: Any) -> Pod:
         "metadata": {
             "name": "g-1",
             "annotations": {
+                "k8s.v1.cni.cncf.io/networks": "default/eth1",
                 "k8s.v1.cni.cncf.io/network-status": json.dumps(networks),
                 "ovn.kubernetes.io/allocated": "true",
                 "ovn.kubernetes.io/logical_router": "vpc1",
@@ -148,33 +150,33 @@ def _pod(**changes: Any) -> Pod:
 
 def test_a_running_pod_with_both_addresses_is_a_next_hop() -> None:
     expected = GatewayPod("g-1", "node1", ("192.168.0.2",), ("172.17.0.2",), True, "")
-    assert gateway_pods([_pod()], "default/eth1") == (expected,)
+    assert gateway_pods([_pod()]) == (expected,)
 
 
 def test_why_a_pod_is_no_next_hop_is_told() -> None:
     pods = [
         _pod(metadata__name="a", status__phase="Pending"),
         _pod(metadata__name="b", status__podIPs=[]),
-        _pod(metadata__name="c", metadata__annotations={}),
+        _pod(metadata__name="c", metadata__annotations={"k8s.v1.cni.cncf.io/networks": "a/b"}),
         _pod(metadata__name="d", status__conditions=[]),
     ]
-    problems = [each.problem for each in gateway_pods(pods, "default/eth1")]
+    problems = [each.problem for each in gateway_pods(pods)]
     assert problems == [
         "pod a is Pending",
         "pod b has no address",
-        "pod c has no address in default/eth1",
+        "pod c has no address in a/b",
         "pod d is not ready",
     ]
 
 
 def test_a_pod_that_is_being_deleted_does_not_count() -> None:
     leaving = _pod(metadata__deletionTimestamp="2026-11-28T00:00:00Z")
-    assert gateway_pods([leaving], "default/eth1") == ()
+    assert gateway_pods([leaving]) == ()
 
 
 def test_pods_come_by_name_whatever_the_order_of_the_list() -> None:
     pods = [_pod(metadata__name=name) for name in ("c", "a", "b")]
-    assert [each.name for each in gateway_pods(pods, "default/eth1")] == ["a", "b", "c"]
+    assert [each.name for each in gateway_pods(pods)] == ["a", "b", "c"]
 
 
 def test_an_annotation_that_cannot_be_read_gives_no_address() -> None:

@@ -156,7 +156,7 @@ class ControlPlane:
 
     def _start(self, with_controllers: bool) -> None:
         self.directory.mkdir(exist_ok=True, parents=True)
-        client, peer, secure = _free_ports(3)
+        client, peer, secure = free_ports(3)
         self.etcd_url = f"http://127.0.0.1:{client}"
         self.url = f"https://127.0.0.1:{secure}"
         self._write_files()
@@ -257,7 +257,7 @@ class ControlPlane:
         process.wait()
 
 
-def _free_ports(count: int) -> Sequence[int]:
+def free_ports(count: int) -> Sequence[int]:
     """Ports of the loopback that nobody listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

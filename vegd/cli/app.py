@@ -54,7 +54,7 @@ def vegd(
     """
 
 
-for process in (processes.run, processes.agent, processes.bfd):
+for process in (processes.run, processes.agent, processes.bfd, processes.controller):
     app.command(add_help_option=False, context_settings=processes.PASS_ON)(process)
 app.command()(check.check)
 app.command()(plan.plan)

@@ -25,3 +25,10 @@ def bfd(context: typer.Context) -> None:
     from bfd.service import main  # noqa: PLC0415 - --help stays quick
 
     raise typer.Exit(main(context.args))
+
+
+def controller(context: typer.Context) -> None:
+    """Make the gateways of a cluster as their VpcEgressGateway resources say."""
+    from vegd.cli.controller import main  # noqa: PLC0415 - --help stays quick
+
+    main(context.args)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from kube.client import Client
 from kube.errors import ApiError, Gone, KubeError
 from kube.informer import Change, Mirror, Synced, follow
-from kube.objects import Query
+from kube.objects import Query, Resource
 from vegd.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,11 @@ class Follower(Generic[T]):
         self._rng = rng or random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._backoff = Backoff(_FIRST_S, _MOST_S, self._rng)
         self._compare_s = 0.0
+
+    @property
+    def resource(self) -> Resource:
+        """What is followed."""
+        return self._query.resource
 
     async def run(self) -> None:
         """Follow for ever. What the API server refuses, or does not answer, is tried again."""

@@ -1,0 +1,118 @@
+"""The composition root of the cluster side: what runs, and whose turn it is.
+
+All candidates follow the cluster, so that one that comes to lead can begin at once; only the leader
+works on the queues and writes. Gateways and VPCs have a queue each, as a VPC whose OVN does not
+answer must not hold up what can be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from kube.client import Client
+from kube.informer import Change
+from kube.northbound import Changed
+from kube.objects import Resource
+from kube.overlap import Claims
+from kube.rows import RouterPort
+from kube.selection import Key, Selection
+from vegd.cluster.bfd_ports import BfdPorts
+from vegd.cluster.concerns import Concerns
+from vegd.cluster.copies import Copies
+from vegd.cluster.gateways import Gateways, NotDone, Options
+from vegd.cluster.leadership import Leadership
+from vegd.cluster.ovn import Ovn
+from vegd.cluster.queue import WorkQueue
+from vegd.cluster.writer import Writer
+
+log = logging.getLogger(__name__)
+
+_PORT_PREFIX = "bfd@"
+
+
+class Controller:
+    """One controller. `client` and `ovn` are handed in and closed by whoever made them."""
+
+    def __init__(
+        self,
+        client: Client,
+        ovn: Ovn,
+        options: Options,
+        instance: str,
+        *,
+        manages_bfd_ports: bool,
+        workers: int = 8,
+    ) -> None:
+        self.gateways, self.vpcs = WorkQueue(), WorkQueue()
+        self.ovn = ovn
+        self._mark = options.mark
+        self._workers = workers
+        selection = Selection()
+        self._concerns = Concerns(options.identity, selection, self.gateways.add, self._look_at_vpc)
+        self.copies = Copies(client, options.identity, self._told)
+        writer = Writer(client, instance)
+        self._gateways = Gateways(
+            options, self.copies, self._concerns, selection, ovn, writer, Claims()
+        )
+        self._ports = (
+            BfdPorts(options.mark, self.copies, ovn, writer) if manages_bfd_ports else None
+        )
+
+    async def run(self, leadership: Leadership | None = None) -> None:
+        """Follow the cluster for ever, and act: always, or while the lead is ours."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.copies.run())
+            if leadership is None:
+                await self.act()
+            else:
+                await leadership.run(self.act)
+
+    async def act(self) -> None:
+        """Work for ever, once everything there is has been seen."""
+        await self.copies.complete()
+        log.info("everything has been seen: beginning")
+        for key in self.copies.gateways.mirror.items:
+            self.gateways.add(key)
+        for name in self.copies.vpcs.mirror.items:
+            self._look_at_vpc(name)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.ovn.follow(self._ovn_changed))
+            tasks.create_task(self.gateways.run(self._work, self._workers, NotDone))
+            tasks.create_task(self.vpcs.run(self._work_on_vpc, 1, NotDone))
+
+    def _told(self, resource: Resource, change: Change[Any]) -> None:
+        self._concerns.told(resource, change)
+
+    def _look_at_vpc(self, name: str) -> None:
+        if self._ports is not None:
+            self.vpcs.add(name)
+
+    def _ovn_changed(self, changed: Changed) -> None:
+        for vendor, key in changed.gateways:
+            if vendor == self._mark.vendor:
+                self.gateways.add(key)
+        for ref in changed.names:
+            name = str(ref.key[0])
+            if name.startswith(_PORT_PREFIX):
+                vpc = name.removeprefix(_PORT_PREFIX)
+                self._look_at_vpc(vpc)
+                if ref.table == RouterPort.TABLE:
+                    for key in self._concerns.of_vpc(vpc):
+                        self.gateways.add(key)
+
+    async def _work(self, key: Key) -> float | None:
+        again_s, others = await self._gateways.reconcile(key)
+        for other in others:
+            self.gateways.add(other)
+        return again_s
+
+    async def _work_on_vpc(self, name: str) -> float | None:
+        assert self._ports is not None  # noqa: S101 - nothing is added otherwise
+        return await self._ports.reconcile(name, gateways_live=self._gateways_live(name))
+
+    def _gateways_live(self, vpc: str) -> bool:
+        return any(
+            pod.ready for key in self._concerns.of_vpc(vpc) for pod in self._concerns.pods_of(key)
+        )

@@ -1,0 +1,298 @@
+"""One gateway: look at everything, make everything as it should be, say what there is.
+
+Each round begins from nothing but what is observed, so that it does not matter what has happened,
+whether a round was cut short, or who else has changed something. The order is that of traffic: pods
+are there before routes lead to them, routes go before what they lead to.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from kube import status
+from kube.binding import Choice, Look
+from kube.errors import KubeError
+from kube.identity import Identity
+from kube.objects import CONFIG_MAPS, DEPLOYMENTS, Object
+from kube.overlap import Claims
+from kube.ovsdb import DatabaseError
+from kube.owners import GatewayOwner, Mark
+from kube.pods import GatewayPod, Pod, gateway_pods
+from kube.resolve import DEFAULT_VPC, Resolution, resolve
+from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
+from kube.schema import EgressGateway, Fault, Malformed, parse, split
+from kube.selection import Key, Selection
+from kube.status import Failure, Observed
+from kube.workload import Workload, config_map, deployment
+from vegd.cluster.concerns import Concerns
+from vegd.cluster.copies import Copies
+from vegd.cluster.ovn import Ovn
+from vegd.cluster.writer import Writer
+
+log = logging.getLogger(__name__)
+
+_ASK_AGAIN_S = 1.0
+"""While OVN has not shown yet what it makes of BFD in policies."""
+_PORT_GROUP = "ovn.kubernetes.io/port_name"
+
+
+class NotDone(Exception):
+    """A round has failed; it is worth another try."""
+
+
+class Options(NamedTuple):
+    """What the administrator has settled."""
+
+    identity: Identity
+    mark: Mark
+    image: str
+    """Of gateways that name none."""
+
+
+class _Led(NamedTuple):
+    """What OVN was told, and what it says."""
+
+    sessions: dict[str, str]
+    conflicts: tuple[str, ...]
+    notices: tuple[str, ...]
+    way: Way
+
+
+class Gateways:
+    """Reconciles gateways by their keys."""
+
+    def __init__(
+        self,
+        options: Options,
+        copies: Copies,
+        concerns: Concerns,
+        selection: Selection,
+        ovn: Ovn,
+        writer: Writer,
+        claims: Claims,
+    ) -> None:
+        self._options = options
+        self._copies = copies
+        self._concerns = concerns
+        self._selection = selection
+        self._ovn = ovn
+        self._writer = writer
+        self._claims = claims
+
+    async def reconcile(self, key: Key) -> tuple[float | None, frozenset[Key]]:
+        """One round for one gateway: when to look again, if it must be, and which other gateways
+        the outcome concerns. Raises NotDone."""
+        item = self._copies.gateways.mirror.items.get(key)
+        try:
+            if item is None:
+                return None, await self._forget(key)
+            value = item.value
+            try:
+                gateway = parse(EgressGateway, value)
+            except Malformed as exc:
+                await self._tell_malformed(value, exc)
+                return None, frozenset()
+            if gateway.metadata.deletion_timestamp is not None:
+                return None, await self._finalize(gateway, value)
+            return await self._converge(gateway, value)
+        except (KubeError, DatabaseError) as exc:
+            raise NotDone(str(exc)) from exc
+
+    # A gateway that goes.
+
+    async def _forget(self, key: Key) -> frozenset[Key]:
+        """What has no resource has no rows either, whoever took the finalizer off."""
+        self._selection.drop_gateway(key)
+        namespace, _, name = key.partition("/")
+        northbound = await self._ovn.northbound()
+        await northbound.converge(GatewayOwner(self._options.mark, namespace, name), ())
+        return self._claims.remove(key)
+
+    async def _finalize(self, gateway: EgressGateway, value: Object) -> frozenset[Key]:
+        others = await self._forget(gateway.key)
+        finalizer = self._options.identity.finalizer
+        if finalizer in gateway.metadata.finalizers:
+            await self._writer.set_finalizer(self._copies.resource, value, finalizer, there=False)
+            log.info("%s: its rows are gone from OVN", gateway.key)
+        return others
+
+    async def _tell_malformed(self, value: Object, exc: Malformed) -> None:
+        remedy = "correct the resource"
+        fault = Fault("spec", "", str(exc), remedy, "Malformed")
+        wanted = {"Validated": status.invalid([fault])}
+        await self._writer.status(self._copies.resource, value, {}, wanted)
+
+    # A gateway that stays.
+
+    async def _converge(
+        self, gateway: EgressGateway, value: Object
+    ) -> tuple[float | None, frozenset[Key]]:
+        identity = self._options.identity
+        if identity.finalizer not in gateway.metadata.finalizers:
+            resource = self._copies.resource
+            await self._writer.set_finalizer(resource, value, identity.finalizer, there=True)
+        resolution = resolve(gateway, self._copies.world(), self._options.image)
+        self._selection.set_gateway(gateway, resolution.router)
+        if resolution.workload is None:
+            await self._say(gateway, value, resolution, self._observed(gateway, resolution))
+            return None, frozenset()
+        selected = self._selection.members(gateway.key)
+        sources = {*resolution.sources, *(ip for pod in selected for ip in pod.addresses)}
+        others = self._claims.put(gateway.key, resolution.router, sources)
+        failure, led = None, _Led({}, (), (), Way.POLICIES)
+        try:
+            foreign = await self._run_pods(resolution.workload)
+            led = await self._lead(gateway, resolution, selected)
+            led = led._replace(conflicts=(*foreign, *led.conflicts))
+        except KubeError as exc:
+            failure = Failure("ReconcileWorkloadFailed", str(exc))
+        except DatabaseError as exc:
+            failure = Failure("ReconcileOVNRoutesFailed", str(exc))
+        observed = self._observed(gateway, resolution, led, failure)
+        await self._say(gateway, value, resolution, observed)
+        if failure is not None:
+            raise NotDone(failure.message)
+        return (_ASK_AGAIN_S if led.way is Way.TRIAL else None), others
+
+    async def _run_pods(self, workload: Workload) -> tuple[str, ...]:
+        """ConfigMap and Deployment; those of another owner are left alone and named."""
+        foreign = []
+        identity = self._options.identity
+        for resource, copies, desired in (
+            (CONFIG_MAPS, self._copies.config_maps, config_map(workload, identity)),
+            (DEPLOYMENTS, self._copies.deployments, deployment(workload, identity)),
+        ):
+            name = desired["metadata"]["name"]
+            item = copies.mirror.items.get(f"{workload.namespace}/{name}")
+            # One without our labels is not followed, but may be there.
+            observed = (
+                await self._writer.look(resource, workload.namespace, name)
+                if item is None
+                else item.value
+            )
+            if observed is not None and not _is_owned_by(observed, workload.uid):
+                foreign.append(
+                    f"the {resource.kind} {name} belongs to somebody else; it is left alone"
+                )
+            elif await self._writer.ensure(resource, desired, observed):
+                log.info("%s/%s: %s written", workload.namespace, name, resource.kind)
+        return tuple(foreign)
+
+    async def _lead(
+        self, gateway: EgressGateway, resolution: Resolution, selected: Iterable[Pod]
+    ) -> _Led:
+        """Have OVN lead the sources to the pods."""
+        northbound = await self._ovn.northbound()
+        pods = self._pods(gateway)
+        wish, choice, looks = await self._wish(gateway, resolution, pods, selected)
+        owner = GatewayOwner(self._options.mark, wish.namespace, wish.name)
+        wanted = routes(wish, self._options.mark)
+        outcome = await northbound.converge(owner, wanted.rows)
+        if outcome.plan:
+            log.info("%s: %d rows of OVN written", gateway.key, len(outcome.plan.ops))
+        hops = {ip for pod in pods if not pod.problem for ip in pod.internal}
+        return _Led(
+            sessions={
+                str(look.key[1]): str(look.status or "unknown")
+                for look in looks
+                if look.key[1] in hops
+            },
+            conflicts=tuple(map(str, outcome.conflicts)),
+            notices=(
+                *(notice.text for notice in wanted.notices),
+                *map(str, outcome.missing),
+                *([choice.text] if choice else []),
+            ),
+            way=wish.way,
+        )
+
+    async def _wish(
+        self,
+        gateway: EgressGateway,
+        resolution: Resolution,
+        pods: tuple[GatewayPod, ...],
+        selected: Iterable[Pod],
+    ) -> tuple[Gateway, Choice | None, tuple[Look, ...]]:
+        workload, spec = resolution.workload, gateway.spec
+        assert workload is not None  # noqa: S101 - asked by the caller
+        settings, choice, way = None, None, Way.POLICIES
+        looks: tuple[Look, ...] = ()
+        if workload.bfd is not None:
+            vpc = self._copies.vpcs.mirror.items[spec.vpc or DEFAULT_VPC].value
+            port = vpc.status.bfd_port
+            settings = BfdSettings(
+                port=port.name,
+                addresses=split(port.ip),
+                min_tx_ms=workload.bfd.min_tx,
+                min_rx_ms=workload.bfd.min_rx,
+                multiplier=workload.bfd.multiplier,
+            )
+            choice, looks = await self._ovn.way(port.name)
+            way = choice.way
+        wish = Gateway(
+            namespace=workload.namespace,
+            name=workload.name,
+            router=resolution.router,
+            replicas=tuple(
+                Replica(each.name, each.node, each.ready, each.internal, each.external)
+                for each in pods
+                if each.runs
+            ),
+            cidrs=resolution.sources,
+            has_selectors=bool(spec.selectors),
+            pods=tuple(
+                SelectedPod(f"{pod.metadata.name}.{pod.metadata.namespace}", pod.addresses)
+                for pod in selected
+            ),
+            is_local=spec.traffic_policy == "Local",
+            node_groups=self._node_groups(),
+            bfd=settings,
+            way=way,
+            router_port=f"{resolution.router}-{workload.internal.subnet}",
+        )
+        return wish, choice, looks
+
+    def _pods(self, gateway: EgressGateway) -> tuple[GatewayPod, ...]:
+        return gateway_pods(self._concerns.pods_of(gateway.key))
+
+    def _node_groups(self) -> dict[str, str]:
+        """Kube-OVN's port groups of nodes: OVN allows no hyphen in what a match names."""
+        return {
+            name: port.replace("-", ".")
+            for name, item in self._copies.nodes.mirror.items.items()
+            if (port := item.value.metadata.annotations.get(_PORT_GROUP))
+        }
+
+    def _observed(
+        self,
+        gateway: EgressGateway,
+        resolution: Resolution,
+        led: _Led | None = None,
+        failure: Failure | None = None,
+    ) -> Observed:
+        workload = resolution.workload
+        name = "" if workload is None else self._options.identity.workload_name(workload)
+        is_there = f"{gateway.metadata.namespace}/{name}" in self._copies.deployments.mirror.items
+        overlaps = tuple(map(str, self._claims.overlaps(gateway.key)))
+        return Observed(
+            pods=self._pods(gateway),
+            workload=name if is_there else "",
+            sessions=led.sessions if led else {},
+            conflicts=(*overlaps, *(led.conflicts if led else ())),
+            notices=led.notices if led else (),
+            failure=failure,
+        )
+
+    async def _say(
+        self, gateway: EgressGateway, value: Object, resolution: Resolution, observed: Observed
+    ) -> None:
+        fields = status.status(gateway, resolution, observed, self._options.identity)
+        wanted = status.conditions(gateway, resolution, observed)
+        await self._writer.status(self._copies.resource, value, fields, wanted)
+
+
+def _is_owned_by(value: Object, uid: str) -> bool:
+    owners = value.get("metadata", {}).get("ownerReferences") or ()
+    return any(each.get("uid") == uid for each in owners)

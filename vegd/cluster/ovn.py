@@ -1,0 +1,76 @@
+"""The northbound database for as long as the controller runs, whatever becomes of it.
+
+It need not be there at the start: whoever needs it connects, and fails as if it had gone away
+later. Which way next hops are tied to BFD sessions is found out here, for each BFD port alone
+(`kube.binding`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from kube.binding import Choice, Look, PortHistory, choose, saw
+from kube.northbound import Changed, Northbound
+from kube.ovsdb import DatabaseError
+from kube.routes import Way
+from vegd.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+_FIRST_S, _MOST_S = 0.5, 15.0
+
+
+class Ovn:
+    """One northbound database. Methods raise DatabaseError."""
+
+    def __init__(self, remote: str, ordered: Way | None = None, timeout_s: float = 10.0) -> None:
+        self.remote = remote
+        self.histories: dict[str, PortHistory] = {}
+        """What each BFD port has shown."""
+        self._ordered = ordered
+        self._timeout_s = timeout_s
+        self._northbound: Northbound | None = None
+        self._connecting = asyncio.Lock()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there has been a connection; it is made anew by itself."""
+        return self._northbound is not None
+
+    async def northbound(self) -> Northbound:
+        """The database."""
+        async with self._connecting:
+            if self._northbound is None:
+                self._northbound = await Northbound.connect(self.remote, timeout_s=self._timeout_s)
+                log.info("connected to OVN's northbound database at %s", self.remote)
+            return self._northbound
+
+    async def close(self) -> None:
+        """End the connection, if there is one."""
+        if self._northbound is not None:
+            await self._northbound.close()
+
+    async def follow(self, told: Callable[[Changed], None]) -> None:
+        """Tell for ever where to look again."""
+        backoff = Backoff(_FIRST_S, _MOST_S)
+        while True:
+            try:
+                northbound = await self.northbound()
+                async for changed in northbound.changes():
+                    told(changed)
+            except DatabaseError as exc:
+                wait_s = backoff.wait_s()
+                log.warning("%s; again in %.1f s", exc, wait_s)
+                await asyncio.sleep(wait_s)
+
+    async def way(self, port: str) -> tuple[Choice, tuple[Look, ...]]:
+        """How next hops are tied to the sessions of a BFD port, and how those are."""
+        northbound = await self.northbound()
+        looks = await northbound.looks(port)
+        now_s = asyncio.get_running_loop().time()
+        history = saw(self.histories.get(port, PortHistory()), looks, now_s)
+        self.histories[port] = history
+        has_column = northbound.policies_can_name_bfd
+        return choose(history, now_s, has_column=has_column, ordered=self._ordered), looks
