@@ -39,6 +39,16 @@ contexts: [{{name: test, context: {{cluster: test, user: test}}}}]
 current-context: test
 """
 
+_AUDIT = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    userGroups: ["system:serviceaccounts:vegd-system"]
+  - level: None
+"""
+
 
 class Refused(Exception):
     """The API server's answer to a request that it did not carry out."""
@@ -119,6 +129,13 @@ class ControlPlane:
         path.write_text(_KUBECONFIG.format(url=self.url, ca=self.ca, token=token))
         return path
 
+    def requests_of(self, user: str) -> Iterator[dict[str, Any]]:
+        """What the API server's audit log has of a service account of ours (audit.k8s.io/v1)."""
+        for line in (self.directory / "audit.log").read_text().splitlines():
+            event = json.loads(line)
+            if event["user"]["username"] == user:
+                yield event
+
     @contextlib.contextmanager
     def namespace(self) -> Iterator[str]:
         """A namespace with a name of its own, deleted at the end with all that is in it."""
@@ -170,6 +187,7 @@ class ControlPlane:
     def _write_files(self) -> None:
         key = self.directory / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        (self.directory / "audit.yaml").write_text(_AUDIT)
         (self.directory / "tokens.csv").write_text(
             f'{ADMIN},admin,admin,"system:masters"\n{NOBODY},nobody,nobody\n'
         )
@@ -202,6 +220,8 @@ class ControlPlane:
             "--allow-privileged=true",
             "--disable-admission-plugins=ServiceAccount",
             "--shutdown-delay-duration=0s",
+            f"--audit-policy-file={self.directory / 'audit.yaml'}",
+            f"--audit-log-path={self.directory / 'audit.log'}",
         ]
 
     def _start_controllers(self) -> None:
