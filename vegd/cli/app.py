@@ -9,6 +9,7 @@ import typer
 
 from vegd import __version__
 from vegd.cli import (
+    adopt,
     capture,
     check,
     clean,
@@ -57,6 +58,7 @@ def vegd(
 for process in (processes.run, processes.agent, processes.bfd, processes.controller):
     app.command(add_help_option=False, context_settings=processes.PASS_ON)(process)
 app.command()(check.check)
+app.command()(adopt.adopt)
 app.command()(plan.plan)
 app.command()(init.init)
 app.command()(status.status)
