@@ -3,6 +3,7 @@
 #   make test                      every test but those of the cluster
 #   make test-cluster              the tests on a real Kubernetes API server; the first run builds it
 #   make bench-bfd [QUICK=1]       BFD daemons side by side, with a report and a picture
+#   make bench-controller [QUICK=1]   the controller with 1,000 gateways on a real API server
 #   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
 #   make fuzz [FUZZ_INPUT=packet|control] [FUZZ_SECONDS=60]   coverage-guided fuzzing (docs/testing.md)
 #   make simulate [SEED=0] [COUNT=10]   long histories in virtual time (docs/testing.md)
@@ -90,6 +91,11 @@ $(AIOBFD)/ready:
 .PHONY: bench-bfd
 bench-bfd: test-packages $(VENV)/ready $(AIOBFD)/ready
 	$(SUDO) $(BIN)/python -m bench.bfd $(if $(QUICK),--quick) $(BENCH)
+
+.PHONY: bench-controller
+bench-controller: cluster-packages $(VENV)/ready
+	$(BIN)/python -m tests.support.assets
+	$(BIN)/python -m bench.controller $(if $(QUICK),--quick)
 
 .PHONY: bench-packages bench-dataplane
 bench-packages: run-packages

@@ -88,8 +88,13 @@ class Selector(_Resource, frozen=True):
 
     def matches(self, namespace: Mapping[str, str], pod: Mapping[str, str]) -> bool:
         """Whether a pod with these labels, in a namespace with those, is selected."""
-        spaces, pods = self.namespace_selector, self.pod_selector
-        return (spaces is None or spaces.matches(namespace)) and (pods is None or pods.matches(pod))
+        pods = self.pod_selector
+        return self.matches_namespace(namespace) and (pods is None or pods.matches(pod))
+
+    def matches_namespace(self, namespace: Mapping[str, str]) -> bool:
+        """Whether a pod in a namespace with these labels may be."""
+        spaces = self.namespace_selector
+        return spaces is None or spaces.matches(namespace)
 
 
 class Policy(_Resource, frozen=True):

@@ -2,8 +2,9 @@
 
 A gateway with selectors needs all of its pods whenever its rows are made, and a pod that changes
 concerns only the gateways that took it or take it now. So membership is kept, not computed: the
-cost of an event does not grow with the number of pods, except when a namespace changes its labels
-(its pods are judged again) or a gateway its selectors (all are).
+cost of an event grows neither with the number of pods nor with that of the gateways that take none
+of the pod's namespace. When a namespace changes its labels, its pods are judged again; when a
+gateway changes its selectors, those of the namespaces that it selects or has selected.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ class Selection:
         """With the name of the router."""
         self._labels: dict[str, Mapping[str, str]] = {}
         """Of namespaces."""
-        self._pods: dict[str, dict[Key, Pod]] = defaultdict(dict)
+        self._pods: defaultdict[str, dict[Key, Pod]] = defaultdict(dict)
         """By namespace."""
-        self._members: dict[Key, set[Key]] = defaultdict(set)
+        self._near: defaultdict[str, set[Key]] = defaultdict(set)
+        """By namespace, the gateways that may take pods of it: no other one is asked."""
+        self._members: defaultdict[Key, set[Key]] = defaultdict(set)
         """Pods of a gateway."""
         self._takers: dict[Key, set[Key]] = {}
         """Gateways of a pod."""
@@ -52,12 +55,21 @@ class Selection:
         self._gateways[key] = (gateway, router)
         if before and before[0].spec.selectors == gateway.spec.selectors and before[1] == router:
             return set()
-        return self._judge_for(key)
+        for name in self._labels.keys() | self._pods.keys():
+            self._judge_nearness(key, name)
+        touched = {*self._members[key]}
+        touched.update(
+            pod for name, near in self._near.items() if key in near for pod in self._pods[name]
+        )
+        self._judge(self._pod(pod) for pod in touched)
+        return {key}
 
     def drop_gateway(self, key: Key) -> set[Key]:
         """A gateway is gone, or has no selectors."""
         if self._gateways.pop(key, None) is None:
             return set()
+        for near in self._near.values():
+            near.discard(key)
         for pod in self._members.pop(key, set()):
             self._forget(pod, key)
         return {key}
@@ -67,18 +79,22 @@ class Selection:
         if self._labels.get(name) == labels:
             return set()
         self._labels[name] = labels
-        return self._judge(self._pods.get(name, {}).values())
+        return self._judge_namespace(name)
 
     def drop_namespace(self, name: str) -> set[Key]:
         """A namespace is gone; its pods went before."""
         self._labels.pop(name, None)
-        return self._judge(self._pods.get(name, {}).values())
+        return self._judge_namespace(name)
 
     def set_pod(self, pod: Pod) -> set[Key]:
         """A pod is new or has changed."""
-        key, pods = key_of(pod), self._pods[pod.metadata.namespace]
-        before = pods.get(key)
-        pods[key] = pod
+        key, name = key_of(pod), pod.metadata.namespace
+        if name not in self._pods and name not in self._labels:
+            # Heard of before its namespace.
+            for gateway in self._gateways:
+                self._judge_nearness(gateway, name)
+        before = self._pods[name].get(key)
+        self._pods[name][key] = pod
         changed = self._judge([pod])
         if before is not None and before.addresses != pod.addresses:
             changed |= self._takers.get(key, set())
@@ -86,7 +102,7 @@ class Selection:
 
     def drop_pod(self, key: Key) -> set[Key]:
         """A pod is gone."""
-        self._pods[key.partition("/")[0]].pop(key, None)
+        self._pods.get(key.partition("/")[0], {}).pop(key, None)
         takers = self._takers.pop(key, set())
         for gateway in takers:
             self._members[gateway].discard(key)
@@ -95,15 +111,29 @@ class Selection:
     def _pod(self, key: Key) -> Pod:
         return self._pods[key.partition("/")[0]][key]
 
+    def _judge_namespace(self, name: str) -> set[Key]:
+        for gateway in self._gateways:
+            self._judge_nearness(gateway, name)
+        return self._judge(self._pods.get(name, {}).values())
+
+    def _judge_nearness(self, gateway: Key, name: str) -> None:
+        labels = self._labels.get(name, {})
+        selectors = self._gateways[gateway][0].spec.selectors
+        if any(each.matches_namespace(labels) for each in selectors):
+            self._near[name].add(gateway)
+        elif name in self._near:
+            self._near[name].discard(gateway)
+
     def _judge(self, pods: Iterable[Pod]) -> set[Key]:
         changed: set[Key] = set()
         for pod in pods:
-            key = key_of(pod)
+            key, name = key_of(pod), pod.metadata.namespace
+            labels = self._labels.get(name, {})
             before = frozenset(self._takers.get(key, ()))
             now = {
                 gateway
-                for gateway, (each, router) in self._gateways.items()
-                if self._takes(each, router, pod)
+                for gateway in self._near.get(name, ())
+                if selected(self._gateways[gateway][0], pod, labels, self._gateways[gateway][1])
             }
             for gateway in before - now:
                 self._members[gateway].discard(key)
@@ -113,26 +143,6 @@ class Selection:
                 self._takers.setdefault(key, set()).add(gateway)
             changed |= before ^ now
         return changed
-
-    def _judge_for(self, gateway: Key) -> set[Key]:
-        each, router = self._gateways[gateway]
-        before = self._members[gateway]
-        now = {
-            key
-            for pods in self._pods.values()
-            for key, pod in pods.items()
-            if self._takes(each, router, pod)
-        }
-        for key in before - now:
-            self._forget(key, gateway)
-        for key in now - before:
-            self._takers.setdefault(key, set()).add(gateway)
-        self._members[gateway] = now
-        return {gateway}
-
-    def _takes(self, gateway: EgressGateway, router: str, pod: Pod) -> bool:
-        labels = self._labels.get(pod.metadata.namespace, {})
-        return selected(gateway, pod, labels, router)
 
     def _forget(self, pod: Key, gateway: Key) -> None:
         takers = self._takers.get(pod)

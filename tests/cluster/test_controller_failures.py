@@ -263,3 +263,21 @@ def test_what_is_deleted_while_no_controller_runs_is_removed_by_the_next(
         until(lambda: world.is_gone(f"{world.gateways_path}/gw"))
         until(lambda: not find(northbound, "Address_Set"))
     assert not [each for each in _policies(northbound, world) if "291" in each]
+
+
+def test_a_controller_that_is_restarted_writes_nothing_when_all_is_as_it_should_be(
+    tmp_path: Path, world: Cluster, northbound: OvsdbServer
+) -> None:
+    with running(_start(tmp_path, world, northbound)) as first:
+        world.gateway("gw", replicas=2, bfd={"enabled": True})
+        world.until_ready("gw")
+        first.until_idle()
+        first.stop()
+    commits = northbound.commits()
+    with running(_start(tmp_path, world, northbound, "--no-leader-elect", name="b")) as second:
+        until(lambda: second.metric('vegd_controller_rounds_total{queue="gateways"}') > 0)
+        second.until_idle()
+        page = second.page("/metrics")[1]
+        writes = [line for line in page.splitlines() if 'verb="P' in line or 'verb="D' in line]
+    assert writes == []
+    assert northbound.commits() == commits

@@ -42,7 +42,7 @@ class Writer:
 
     async def ensure(self, resource: Resource, desired: Object, observed: Object | None) -> bool:
         """Make an object as it should be; whether something had to be written. Raises KubeError."""
-        if observed is not None and covers(observed, desired):
+        if observed is not None and covers(observed, _untyped(desired)):
             return False
         await self._client.apply(resource, desired, manager=MANAGER)
         return True
@@ -115,6 +115,11 @@ class Writer:
             await self._client.apply(EVENTS, event, manager=MANAGER)
         except KubeError as exc:
             log.warning("an Event was not written: %s", exc)
+
+
+def _untyped(value: Object) -> Object:
+    """The items of a list do not say what they are."""
+    return {name: each for name, each in value.items() if name not in ("apiVersion", "kind")}
 
 
 def _identified(value: Object) -> dict[str, Any]:
