@@ -5,9 +5,10 @@
 #   make bench-bfd [QUICK=1]       BFD daemons side by side, with a report and a picture
 #   make bench-controller [QUICK=1]   the controller with 1,000 gateways on a real API server
 #   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
+#   make image [IMAGE=name:tag] [BASE=name|debootstrap] [ENGINE=docker|podman|buildah]   docs/image.md
 #   make fuzz [FUZZ_INPUT=packet|control] [FUZZ_SECONDS=60]   coverage-guided fuzzing (docs/testing.md)
 #   make simulate [SEED=0] [COUNT=10]   long histories in virtual time (docs/testing.md)
-# The rest: make lint, make format, make conformance (docs/conformance.md), make clean.
+# The rest: make lint, make format, make conformance (docs/conformance.md), make image-lock, make clean.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -22,7 +23,8 @@ RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
 OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
 BENCH_PACKAGES := iperf3 iptables
 CLUSTER_PACKAGES := etcd-server openssl
-TEST_PACKAGES := $(OVN_PACKAGES) bird2 frr openssl prometheus systemd tshark
+IMAGE_PACKAGES := buildah debian-archive-keyring debootstrap
+TEST_PACKAGES := $(OVN_PACKAGES) $(IMAGE_PACKAGES) bird2 frr openssl prometheus systemd tshark
 
 # Installs what is missing of the packages in $(1). No service of theirs is started, now or at the
 # next boot: the lab and the tests run their own daemons in their own namespaces.
@@ -113,6 +115,19 @@ lint: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Without an engine and a registry: BASE=debootstrap, as root.
+.PHONY: image image-packages image-lock
+image-packages:
+	$(call install_packages,$(IMAGE_PACKAGES))
+image: $(if $(filter debootstrap,$(BASE)),image-packages)
+	$(if $(filter debootstrap,$(BASE)),$(SUDO)) env IMAGE='$(IMAGE)' BASE='$(BASE)' ENGINE='$(ENGINE)' \
+	  SOURCE='$(SOURCE)' PIP_CERT='$(PIP_CERT)' kube/build-image.sh
+
+# The Python packages of the image, by hash: the newest that pyproject.toml allows.
+image-lock: $(VENV)/ready
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --output-file kube/requirements.txt pyproject.toml
 
 # Runs until it finds something or FUZZ_SECONDS are over (0: never); what it has learnt stays in
 # build/fuzz, what it finds in the current directory.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import image as images
 from tests.support.netns import NamespaceFactory, why_no_namespaces
 
 # No test judges how fast the machine is, and a failure can be run again from what is printed.
@@ -37,6 +38,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(
             pytest.mark.skip(reason=f"network namespaces are impossible here: {reason}")
         )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the image before the first test, not in its time, if any test wants it."""
+    wanted = any("image" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        images.build()
+
+
+@pytest.fixture(scope="session")
+def image() -> images.Image:
+    """The built image, see `tests.support.image`."""
+    return images.build()
 
 
 @pytest.fixture
