@@ -55,10 +55,7 @@ class LinuxKernel:
             PermissionDenied: CAP_NET_ADMIN is missing.
             NftablesMissing: libnftables or its binding is missing.
         """
-        if not _has_net_admin():
-            raise PermissionDenied(
-                "CAP_NET_ADMIN is missing; run as root, or give the process that capability"
-            )
+        _require_net_admin()
         nftables = Nftables()
         try:
             return cls(Netlink(), nftables)
@@ -222,9 +219,15 @@ def _opens_forwarding(op: Op) -> bool:
     return getattr(op.object, "path", None) in FORWARDING.values()
 
 
-def _has_net_admin() -> bool:
+def _require_net_admin() -> None:
     with open(f"/proc/{os.getpid()}/status", encoding="ascii") as status:  # noqa: PTH123
-        for line in status:
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1)
-    return False
+        fields = dict(line.rstrip().split(":\t", 1) for line in status if ":\t" in line)
+    if int(fields["CapEff"], 16) >> _CAP_NET_ADMIN & 1:
+        return
+    text = "CAP_NET_ADMIN is missing; run as root, or give the process that capability"
+    if fields.get("NoNewPrivs") == "1" and int(fields["CapBnd"], 16) >> _CAP_NET_ADMIN & 1:
+        text = (
+            "CAP_NET_ADMIN is missing: the container has it, but no_new_privs keeps a user who is "
+            "not root from using it; set allowPrivilegeEscalation: true"
+        )
+    raise PermissionDenied(text)

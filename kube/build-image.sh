@@ -46,10 +46,10 @@ if [ -z "$engine" ]; then
   exit 1
 fi
 
-epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 arguments=(
   --build-arg "VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' vegd/__init__.py)"
-  --build-arg "REVISION=${REVISION:-$(git describe --always --abbrev=40 --dirty --exclude='*')}"
+  --build-arg "REVISION=${REVISION:-$(git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || true)}"
   --build-arg "SOURCE=${SOURCE:-}"
 )
 [ -z "$base" ] || arguments+=(--build-arg "BASE=$base")

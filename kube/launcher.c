@@ -1,11 +1,15 @@
 /*
- * In the image `python3` is this program: Python with the capabilities that the container was given.
+ * In the image `python3` is this program: it executes Python with the capabilities that the container
+ * was given, and below an init where it is the container's first process.
  *
  * A user who is not root loses all capabilities when a program is executed. This file carries those
  * that a gateway needs as permitted, not as effective: so the kernel grants what of them the
  * container has (its bounding set), and executes the file also where that is not everything. Made
  * ambient, they stay with Python and its children. Where nothing is granted (allowPrivilegeEscalation:
  * false) Python runs without them, and says so where it needs one.
+ *
+ * Kube-OVN starts our commands in place of the image's entry point. So they become process 1, whose
+ * children are also what dying probes leave behind, and which somebody has to wait for.
  */
 #include <linux/capability.h>
 #include <stdio.h>
@@ -13,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define INIT "/usr/bin/tini"
 #define PYTHON "/usr/bin/python3"
 
 static void keep_capabilities(void)
@@ -33,11 +38,19 @@ static void keep_capabilities(void)
 
 int main(int argc, char **argv)
 {
-    (void)argc;
+    char *command[argc + 3];
+    int words = 0;
+
     if (geteuid() != 0)
         keep_capabilities();
-    argv[0] = PYTHON;
-    execv(PYTHON, argv);
-    perror(PYTHON);
+    if (getpid() == 1) {
+        command[words++] = INIT;
+        command[words++] = "--";
+    }
+    command[words++] = PYTHON;
+    for (int i = 1; i <= argc; i++)
+        command[words++] = argv[i]; /* and the NULL after the last */
+    execv(command[0], command);
+    perror(command[0]);
     return 127;
 }

@@ -5,13 +5,14 @@ without an engine and without a registry. What it has made stays in ``.cache/ima
 sources change.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,18 @@ BASE = STORE / "base.tar"
 
 _SOURCES = (".dockerignore", "Dockerfile", "README.md", "kube", "bfd", "dataplane", "vegd")
 _NAME = "localhost/vegd"
+_USER = ("--reuid=65534", "--regid=65534", "--clear-groups")
+_ENTER = """
+root=$1
+shift
+mount --rbind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t tmpfs -o uid=65534 tmpfs "$root/run/vegd"
+mount -o remount,bind,ro "$root"
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,25 @@ class Image:
     environment: Mapping[str, str]
     labels: Mapping[str, str]
     user: str
+
+    def container(
+        self, *command: str, capabilities: Iterable[str] = (), no_new_privs: bool = False
+    ) -> list[str]:
+        """The argument list that runs a command as uid 65534 in the root, which is read-only.
+
+        The process may get these capabilities by what it executes, has none yet, and is the first
+        of its process namespace.
+        """
+        bounding = ",".join(["-all", *(f"+{each}" for each in capabilities)])
+        # The first execution drops what a runtime leaves permitted.
+        rights = ["setpriv", "--inh-caps=-all", f"--bounding-set={bounding}", *_USER]
+        then = ["setpriv", "--no-new-privs"] if no_new_privs else ["env"]
+        environment = [f"{name}={value}" for name, value in self.environment.items()]
+        return [
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
+            *("sh", "-ec", _ENTER, "sh", str(self.root), "env", "-i", *environment),
+            *("chroot", str(self.root), *rights, *then, *command),
+        ]
 
 
 def built_root() -> Path:
@@ -57,6 +89,19 @@ def build() -> Image:
             _buildah("from", "--name", container, tag)
         root = Path(str(_buildah("mount", container)).strip())
     return _image(root, tag)
+
+
+@contextlib.contextmanager
+def another() -> Iterator[Path]:
+    """The root of a second build of the same sources, for as long as the context lasts."""
+    tag, container = f"{_NAME}:again", "again"
+    try:
+        make(tag)
+        _buildah("from", "--name", container, tag)
+        yield Path(str(_buildah("mount", container)).strip())
+    finally:
+        _buildah("rm", container, check=False)
+        _buildah("rmi", "--force", tag, check=False)
 
 
 def make(tag: str, *options: str) -> None:
