@@ -221,7 +221,7 @@ def _opens_forwarding(op: Op) -> bool:
 
 def _require_net_admin() -> None:
     with open(f"/proc/{os.getpid()}/status", encoding="ascii") as status:  # noqa: PTH123
-        fields = dict(line.rstrip().split(":\t", 1) for line in status if ":\t" in line)
+        fields = dict(line.rstrip("\n").partition(":\t")[::2] for line in status)
     if int(fields["CapEff"], 16) >> _CAP_NET_ADMIN & 1:
         return
     text = "CAP_NET_ADMIN is missing; run as root, or give the process that capability"

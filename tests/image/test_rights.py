@@ -130,7 +130,7 @@ def test_what_is_missing_is_one_line(gateway: str, image: Image, no_new_privs: b
         (["bfdd-beacon", "--help"], 0, "usage: bfdd-beacon"),
         (["/kube-ovn/kube-ovn-bfdd-supervisor", "live"], 1, "does not answer"),
         (["/kube-ovn/bfdd-prestart.sh"], 0, ""),
-        (["bash", "-exc", "sleep 0 && chmod +t /tmp"], 0, ""),
+        (["bash", "-exc", "sleep 0"], 0, ""),
         (["ip", "-json", "address"], 0, '"lo"'),
         (["nft", "--version"], 0, "nftables v"),
         (["curl", "--version"], 0, "https"),
