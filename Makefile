@@ -72,7 +72,7 @@ demo: $(if $(filter ovn,$(ROUTER)),ovn-packages) $(VENV)/ready
 
 .PHONY: test
 test: test-packages $(VENV)/ready
-	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest --ignore=tests/cluster $(PYTEST_ARGS)
+	$(SUDO) env CI=$(CI) PIP_CERT='$(PIP_CERT)' $(BIN)/python -m pytest --ignore=tests/cluster $(PYTEST_ARGS)
 
 # What is in tests/cluster needs a control plane, which is started for it and stopped again.
 .PHONY: cluster-packages test-cluster

@@ -96,6 +96,30 @@ def test_the_main_container_writes_by_netlink_and_opens_its_sockets(
     assert "7:\tfrom all lookup 7" in run(gateway, "ip", "rule").stdout
 
 
+_PARENT = """
+import subprocess, sys
+subprocess.run([sys.executable, "-m", "bfd", "--runtime-dir", "/run/vegd"], check=True)
+"""
+
+
+def test_an_engine_that_is_a_child_opens_its_sockets(gateway: str, image: Image) -> None:
+    container = inside(gateway, *image.container("python3", "-Ic", _PARENT, capabilities=MAIN))
+    with subprocess.Popen(container, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = []
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if "the BFD engine is ready" in line:
+                    break
+            sockets = run(gateway, "ss", "--udp", "--listening", "--numeric").stdout
+        finally:
+            process.kill()
+    assert "is ready" in lines[-1], lines
+    assert "0.0.0.0:3784" in sockets, sockets
+    assert "[::]:3784" in sockets, sockets
+
+
 def test_without_the_right_to_raw_sockets_the_observer_runs(gateway: str, image: Image) -> None:
     raw = _run(gateway, image, "python3", "-Ic", _WRITES, capabilities=OBSERVER)
     assert raw.stderr.endswith("PermissionError: [Errno 1] Operation not permitted\n")
