@@ -22,7 +22,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
 OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
 BENCH_PACKAGES := iperf3 iptables
-CLUSTER_PACKAGES := etcd-server openssl
+CLUSTER_PACKAGES := $(OVN_PACKAGES) debian-archive-keyring debootstrap etcd-server openssl
 IMAGE_PACKAGES := buildah debian-archive-keyring debootstrap
 TEST_PACKAGES := $(OVN_PACKAGES) $(IMAGE_PACKAGES) bird2 frr openssl prometheus systemd tshark
 
@@ -80,6 +80,7 @@ cluster-packages: run-packages
 	$(call install_packages,$(CLUSTER_PACKAGES))
 test-cluster: cluster-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m tests.support.assets
+	$(SUDO) $(BIN)/python -m tests.support.ovn_versions
 	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
 # aiobfd is of 2017 and wants a library of its time, so it gets an environment of its own.

@@ -4,7 +4,8 @@ A reroute policy may name BFD rows, and one would think that a next hop whose se
 left out. So it is with Kube-OVN's OVN, and with stock OVN if the rows' port is the one that leads
 to the next hop. Otherwise stock OVN passes over the rows, without a word in any log, and goes on
 sending packets to a dead gateway. What gives it away: a row that nothing heeds stays `admin_down`,
-where northd turns one that is heeded to `down`, at once and whether there is a gateway or not.
+where northd turns one that is heeded to `down`, at once and whether there is a gateway or not. A
+gateway that drains does not look like that: its AdminDown, too, shows as `down`.
 
 So the sessions of a port that has shown nothing yet are put to the question, while packets are
 dropped: a policy that matches nothing names them. When one leaves `admin_down`, policies it is.
