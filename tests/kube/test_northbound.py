@@ -19,7 +19,7 @@ from kube.ovsdb import Database, ReadOnly, Unreachable, Violated
 from kube.owners import KUBE_OVN, VEGD, GatewayOwner, Mark, PortOwner
 from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
 from kube.rowdiff import Outcome, diff
-from kube.rows import AddressSet, Ref, Row
+from kube.rows import AddressSet, Bfd, Policy, Ref, Row
 from tests.support.ovsdb import OvsdbCluster, OvsdbServer
 
 OWNER = GatewayOwner(KUBE_OVN, "default", "gateway1")
@@ -134,16 +134,20 @@ async def test_defect_1_timers_are_changed_in_the_row_that_is_there(
 async def test_defects_3_and_13_what_is_changed_by_hand_is_told_and_repaired(
     server: OvsdbServer, nb: Northbound
 ) -> None:
+    port = Ref("Logical_Router_Port", ("bfd@vpc1",))
     await nb.converge(OWNER, rows())
-    told = asyncio.create_task(collect(nb, lambda heard: ("kube-ovn", OWNER.key) in heard.gateways))
-    await told
+    await collect(nb, lambda heard: ("kube-ovn", OWNER.key) in heard.gateways)
     told = asyncio.create_task(collect(nb, lambda heard: ("kube-ovn", OWNER.key) in heard.gateways))
     server.nbctl("lr-policy-del", "vpc1", "29100")
     await asyncio.wait_for(told, 40)
     uuids = server.nbctl("--bare", "--columns=_uuid", "list", "bfd").split()
     server.nbctl("set", "bfd", uuids[0], "min_tx=7777", "--", "destroy", "bfd", uuids[1])
-    server.nbctl("set", "address_set", f"{OWNER.group}.ipv4", "addresses=0.0.0.0/0")
-    await seen(nb, lambda outcome: len(outcome.plan.ops) == 5)
+    name = f"{OWNER.group}.ipv4"
+    server.nbctl("set", "address_set", name, "addresses=0.0.0.0/0", "external_ids:note=x")
+    server.nbctl("set", "address_set", name, "external_ids:af=5")
+    told = asyncio.create_task(collect(nb, lambda heard: port in heard.names))
+    await asyncio.wait_for(told, 40)
+    await seen(nb, lambda outcome: len(outcome.plan.ops) == 5 and "-af=5" in str(outcome.plan))
     await nb.converge(OWNER, rows())
     assert not (await nb.plan(OWNER, rows())).plan
     assert server.nbctl("lr-policy-list", "vpc1").count("29100") == 2
@@ -270,7 +274,52 @@ async def test_a_row_of_somebody_else_in_our_place_stays_as_it_is(
     assert len(contents(server)["Address_Set"]) == len(contents(server)["BFD"]) == 1
 
 
-async def test_an_edit_between_look_and_commit_is_not_lost(server: OvsdbServer) -> None:
+SESSION = Bfd(
+    logical_port="bfd@vpc1",
+    dst_ip="192.168.0.2",
+    min_tx=1000,
+    min_rx=1000,
+    detect_mult=3,
+    external_ids=OWNER.ids(4),
+)
+POLICY = Policy(
+    router="vpc1", priority=29090, match="ip4", action="drop", external_ids=OWNER.ids(4)
+)
+FOUND = ("find", "bfd", "logical_port=bfd@vpc1")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "edit", "afterwards"),
+    [
+        pytest.param(
+            [replace(SESSION, min_tx=300)],
+            ("set", "bfd", "SESSION", "external_ids={owner=somebody}"),
+            "no plan, 1 conflicts, 0 missing",
+            id="a row that changes hands is not changed",
+        ),
+        pytest.param(
+            [replace(SESSION, min_tx=300)],
+            ("set", "bfd", "SESSION", "min_tx=300"),
+            "no plan, 0 conflicts, 0 missing",
+            id="a column that has just become as wanted is left",
+        ),
+        pytest.param(
+            [],
+            ("set", "bfd", "SESSION", "external_ids={owner=somebody}"),
+            "no plan, 0 conflicts, 0 missing",
+            id="a row that changes hands is not removed",
+        ),
+        pytest.param(
+            [SESSION, POLICY],
+            ("lr-del", "vpc1"),
+            "no plan, 0 conflicts, 1 missing",
+            id="a router that goes takes nothing along unseen",
+        ),
+    ],
+)
+async def test_an_edit_between_look_and_commit_is_not_lost(
+    server: OvsdbServer, wanted: list[Row], edit: tuple[str, ...], afterwards: str
+) -> None:
     """The commit finds that what it relied on has moved, and everything begins with a new look."""
     views: list[View] = []
 
@@ -281,34 +330,26 @@ async def test_an_edit_between_look_and_commit_is_not_lost(server: OvsdbServer) 
     database = await Database.open(
         server.remote, "OVN_Northbound", COLUMNS, prepare=prepare, timeout_s=20
     )
-    set_ = AddressSet(
-        name="VEG.x.ipv4", addresses=frozenset({"10.0.0.0/8"}), external_ids=OWNER.ids(4)
-    )
-    attempts: list[str] = []
+    plans: list[str] = []
 
-    def make(edit: Callable[[], None]) -> Callable[[Any, Any], Outcome]:
-        def do(_: Any, txn: Any) -> Outcome:
-            outcome = diff(views[0].observe(OWNER, [set_]), [set_], OWNER)
-            attempts.append(str(outcome.plan))
-            if len(attempts) == 1:
-                edit()
-            views[0].write(txn, outcome.plan)
-            return outcome
-
-        return do
+    def do(_: Any, txn: Any, rows: list[Row], between: tuple[str, ...] = ()) -> Outcome:
+        outcome = diff(views[0].observe(OWNER, rows), rows, OWNER)
+        plans.append(str(outcome.plan))
+        if between and len(plans) == 1:
+            server.nbctl(*between)
+        views[0].write(txn, outcome.plan)
+        return outcome
 
     try:
-        await database.commit(make(lambda: None))
-        attempts.clear()
-        set_ = replace(set_, external_ids=OWNER.ids(6))
-        server_set = ("set", "address_set", "VEG.x.ipv4")
-        done = await database.commit(
-            make(lambda: server.nbctl(*server_set, "external_ids={owner=somebody}") and None)
-        )
-        assert len(attempts) == 2
-        assert not done.plan
-        assert done.conflicts
-        assert "somebody" in server.nbctl("list", "address_set", "VEG.x.ipv4")
+        await database.commit(lambda idl, txn: do(idl, txn, [SESSION]))
+        plans.clear()
+        uuid = server.nbctl("--bare", "--columns=_uuid", *FOUND).strip()
+        between = tuple(uuid if each == "SESSION" else each for each in edit)
+        done = await database.commit(lambda idl, txn: do(idl, txn, wanted, between))
+        assert len(plans) == 2
+        counts = f"{len(done.conflicts)} conflicts, {len(done.missing)} missing"
+        assert f"{'a' if done.plan else 'no'} plan, {counts}" == afterwards
+        assert uuid in server.nbctl("--bare", "--columns=_uuid", *FOUND)
     finally:
         await database.close()
 
@@ -456,24 +497,28 @@ async def test_a_server_that_hangs_holds_up_nobody_else(server: OvsdbServer) -> 
 
 
 async def test_what_was_given_up_is_not_done_later(server: OvsdbServer) -> None:
-    other = replace(GATEWAY, name="other")
-    async with await Northbound.connect(server.remote, timeout_s=20, probe_s=30) as nb:
+    """The first change is on its way when the server hangs, the second waits behind it."""
+    async with await Northbound.connect(server.remote, timeout_s=2, probe_s=60) as nb:
         os.kill(server.pid, signal.SIGSTOP)
         try:
-            first = asyncio.create_task(nb.converge(OWNER, rows()))
-            await asyncio.sleep(0.2)
-            second = asyncio.create_task(
-                nb.converge(GatewayOwner(KUBE_OVN, "default", "other"), rows(other))
-            )
-            await asyncio.sleep(0.2)
-            second.cancel()
-            await asyncio.wait([second])
+            with pytest.raises(Unreachable):
+                await nb.converge(OWNER, rows())
+            with pytest.raises(Unreachable):
+                await nb.converge(
+                    GatewayOwner(KUBE_OVN, "default", "other"), rows(replace(GATEWAY, name="other"))
+                )
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        await first
-        assert not (await nb.plan(OWNER, rows())).plan
-        names = {row["external_ids"][1][-1][1] for row in contents(server)["Address_Set"]}
-        assert names == {OWNER.key}
+        third = GatewayOwner(KUBE_OVN, "default", "third")
+        deadline = time.monotonic() + 40
+        while True:
+            with suppress(Unreachable):
+                await nb.converge(third, rows(replace(GATEWAY, name="third", bfd=None)))
+                break
+            assert time.monotonic() < deadline
+        found = contents(server)["Address_Set"]
+        owners = {dict(row["external_ids"][1])["vpc-egress-gateway"] for row in found}
+        assert owners == {OWNER.key, third.key}
 
 
 async def test_all_gateways_are_looked_at_again_after_a_new_connection(
