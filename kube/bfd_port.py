@@ -72,14 +72,7 @@ def _stub(owner: PortOwner) -> Iterator[Row]:
     """Stock OVN passes over a router port that leads to no switch."""
     ids = owner.ids({"lrp": owner.port})
     yield Switch(name=owner.stub, external_ids=ids)
-    yield SwitchPort(
-        switch=owner.stub,
-        name=owner.stub,
-        type="router",
-        addresses=frozenset({"router"}),
-        options=as_map({"router-port": owner.port}),
-        external_ids=ids,
-    )
+    yield SwitchPort(switch=owner.stub, name=owner.stub, router_port=owner.port, external_ids=ids)
 
 
 def mac(name: str) -> str:

@@ -59,7 +59,6 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     **{kind.TABLE: kind.column_names() for kind in KINDS},
     Bfd.TABLE: (*Bfd.column_names(), "status"),
-    Switch.TABLE: (*Switch.column_names(), "ports"),
     "Logical_Router": ("name", "policies", "static_routes", "ports"),
     "HA_Chassis": ("chassis_name", "priority"),
 }
@@ -181,6 +180,8 @@ class View:
         made: dict[Ref, Any] = {}
         for op in plan.ops:
             match op:
+                case Create(SwitchPort() as port):
+                    _create_port(txn, port)
                 case Create(row):
                     made[row.ref] = self._create(txn, row, made)
                 case Update(found):
@@ -222,6 +223,8 @@ class View:
                 self._set(row, change.column, self._raw(txn, wanted, change.column, new, made))
 
     def _delete(self, found: Found) -> None:
+        if isinstance(found.row, SwitchPort):
+            return
         row, kind = self._row(found), type(found.row)
         row.verify("external_ids")
         if kind.HOLDER is None:
@@ -268,6 +271,21 @@ class View:
         new = txn.insert(self._idl.tables["HA_Chassis"])
         new.chassis_name, new.priority = chassis, priority
         return new
+
+
+def _create_port(txn: Any, port: SwitchPort) -> None:
+    """By operations of RFC 7047, as the columns are not in the mirror."""
+    row = {
+        "name": port.name,
+        "type": "router",
+        "addresses": "router",
+        "options": ["map", [["router-port", port.router_port]]],
+        "external_ids": ["map", [list(pair) for pair in port.external_ids]],
+    }
+    txn.add_op({"op": "insert", "table": port.TABLE, "row": row, "uuid-name": "port"})
+    held = [["ports", "insert", ["named-uuid", "port"]]]
+    ours = [["name", "==", port.switch], ["external_ids", "includes", row["external_ids"]]]
+    txn.add_op({"op": "mutate", "table": Switch.TABLE, "where": ours, "mutations": held})
 
 
 def _value(row: Any, column: str, refers: str | None) -> Value:

@@ -90,8 +90,9 @@ class PortOwner:
         return as_map({VENDOR_ID: self.mark.vendor, **pairs})
 
     def owns(self, row: Row) -> bool:
-        """Whether a row has one of the names, and the vendor's mark."""
-        return row.ref in self.names() and (VENDOR_ID, self.mark.vendor) in row.external_ids
+        """Whether a row has one of the names, and the vendor's mark; a switch's port has none."""
+        is_marked = (VENDOR_ID, self.mark.vendor) in row.external_ids
+        return row.ref in self.names() and (is_marked or isinstance(row, SwitchPort))
 
     def names(self) -> frozenset[Ref]:
         """The rows there can be."""

@@ -205,16 +205,23 @@ class Switch(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchPort(Row):
-    """A port of a logical switch."""
+    """The port of a switch that leads to a router port.
+
+    Every pod of the cluster has a row in this table, so that nothing but names is read of it; the
+    rest is given to a new row and never looked at again. The port goes with its switch.
+    """
 
     TABLE = "Logical_Switch_Port"
     KEY = ("name",)
-    HOLDER = ("Logical_Switch", "ports", "switch")
-    switch: str
     name: str
-    type: str
-    addresses: frozenset[str]
-    options: Map = frozenset()
+    external_ids: Map = frozenset()
+    switch: str = ""
+    router_port: str = ""
+
+    @classmethod
+    def column_names(cls) -> tuple[str, ...]:
+        """The name."""
+        return ("name",)
 
 
 KINDS: tuple[type[Row], ...] = (

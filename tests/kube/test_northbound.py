@@ -369,7 +369,15 @@ async def test_a_bfd_port_has_its_group_its_stub_and_keeps_its_address(
     assert not (await nb.converge(owner, bfd_port.rows(port, KUBE_OVN))).plan
     listed = server.nbctl("ha-chassis-group-list")
     assert "(one)" in listed
+    server.nbctl("lsp-del", "stub-bfd@vpc1")
+    heard = Ref("Logical_Switch_Port", ("stub-bfd@vpc1",))
+    await asyncio.wait_for(collect(nb, lambda each: heard in each.names), 40)
+    while not (await nb.converge(owner, bfd_port.rows(port, KUBE_OVN))).plan:
+        await asyncio.sleep(0.02)
     assert "bfd@vpc1" in server.nbctl("lsp-list", "stub-bfd@vpc1")
+    options = server.nbctl("lsp-get-options", "stub-bfd@vpc1")
+    assert options.strip() == "router-port=bfd@vpc1"
+    assert server.nbctl("lsp-get-type", "stub-bfd@vpc1").strip() == "router"
     server.nbctl("set", "logical_router_port", "bfd@vpc1", 'mac="02:00:00:00:00:77"')
     other = replace(port, chassis=("two", "three"), has_stub=False)
     heard = Ref("Logical_Router_Port", ("bfd@vpc1",))
