@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,6 +29,8 @@ NOBODY = "nobody-token"
 """A user that is known and may do nothing."""
 
 _READY_S = 180
+_PORTS = range(20_000, 32_000)
+_TRIES = 3
 _names = itertools.count(1)
 
 _KUBECONFIG = """\
@@ -71,11 +74,16 @@ class ControlPlane:
         self.ca = directory / "certs/apiserver.crt"
         self.kubeconfig = directory / "kubeconfig"
         self.token = ADMIN
-        try:
-            self._start(with_controllers)
-        except BaseException:
-            self.close()
-            raise
+        for left in reversed(range(_TRIES)):
+            try:
+                self._start(with_controllers)
+            except BaseException as exc:
+                self.close()
+                # Somebody else may have taken a port between the choice and the start.
+                if not left or "address already in use" not in str(exc):
+                    raise
+            else:
+                return
 
     def close(self) -> None:
         """Kill every process, the ones that depend on others first; their files go, too."""
@@ -278,9 +286,12 @@ class ControlPlane:
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Ports of the loopback that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports of the loopback that nobody listens on now, below those that the kernel gives away."""
+    found: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"no {count} ports are free in {_PORTS}")
