@@ -65,9 +65,10 @@ class _Line(msgspec.Struct):
 class Client:
     """A connection to the API server; `close` it in the end."""
 
-    def __init__(self, api: ApiClient, timeout_s: float = _TIMEOUT_S) -> None:
+    def __init__(self, api: ApiClient, timeout_s: float, silence_s: float) -> None:
         self._api = api
         self._timeout_s = timeout_s
+        self._silence_s = silence_s
         self.calls: Counter[Call] = Counter()
         """How many requests of each kind ended how."""
         self.seconds: defaultdict[Call, float] = defaultdict(float)
@@ -75,12 +76,18 @@ class Client:
 
     @classmethod
     async def connect(
-        cls, kubeconfig: Path | None = None, *, agent: str = "vegd", timeout_s: float = _TIMEOUT_S
+        cls,
+        kubeconfig: Path | None = None,
+        *,
+        agent: str = "vegd",
+        timeout_s: float = _TIMEOUT_S,
+        silence_s: float = _SILENCE_S,
     ) -> Self:
         """Read the credentials; nothing is asked yet.
 
         Without `kubeconfig` they come from the service account of the pod, else from the file in
         ``KUBECONFIG`` or ``~/.kube/config``. `agent` is what the API server's log calls the caller.
+        A request is given up after `timeout_s`, a watch that says nothing for `silence_s` as well.
 
         Raises:
             Unconfigured: there are none, or they cannot be read.
@@ -100,7 +107,7 @@ class Client:
         settings.connection_pool_maxsize = _CONNECTIONS
         api = ApiClient(settings)
         api.user_agent = agent
-        return cls(api, timeout_s)
+        return cls(api, timeout_s, silence_s)
 
     async def close(self) -> None:
         """Close every connection; watches end."""
@@ -148,7 +155,7 @@ class Client:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(max(1, int(lasts_s))),
         }
-        limits = aiohttp.ClientTimeout(sock_connect=self._timeout_s, sock_read=_SILENCE_S)
+        limits = aiohttp.ClientTimeout(sock_connect=self._timeout_s, sock_read=self._silence_s)
         request = f"WATCH {query.path}"
         answer = await self._send("WATCH", query.resource, query.path, parameters, limits=limits)
         try:

@@ -20,11 +20,11 @@ from kube.errors import (
     Unconfigured,
     Unreachable,
 )
-from kube.informer import Deleted, Mirror, Synced, Upserted, follow
+from kube.informer import Change, Deleted, Mirror, Synced, Upserted, follow
 from kube.objects import NAMESPACES, Happened, Query, Resource
 from tests.support.control_plane import NOBODY, ControlPlane
 from tests.support.throttle import reject_everything_of
-from vegd.cluster.following import Follower
+from vegd.cluster.following import Follower, all_synced
 
 MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 _LIMIT_S = 60
@@ -216,3 +216,51 @@ async def test_a_mirror_follows_through_a_restart_of_the_api_server(
         task.cancel()
     assert f"{namespace}/two" in follower.mirror.items
     assert f"{namespace}/one" not in follower.mirror.items
+
+
+async def test_a_watch_that_has_died_in_silence_is_begun_again(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    synced, found = asyncio.Event(), asyncio.Event()
+
+    def told(change: Change[_Data]) -> None:
+        (synced if isinstance(change, Synced) else found).set()
+
+    async with await Client.connect(control_plane.kubeconfig, silence_s=2) as client:
+        follower = Follower(client, Query(MAPS, namespace, labels="a=b"), _Data, told)
+        task = asyncio.create_task(follower.run())
+        async with asyncio.timeout(_LIMIT_S):
+            await synced.wait()
+            while not follower.failures:
+                await asyncio.sleep(0.05)
+            labelled = {"metadata": {"name": "one", "namespace": namespace, "labels": {"a": "b"}}}
+            await client.create(MAPS, labelled)
+            await found.wait()
+        task.cancel()
+        assert follower.mirror.lists == 1
+
+
+async def test_what_is_forbidden_is_followed_once_it_is_allowed(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    file = control_plane.write_kubeconfig(tmp_path / "nobody", NOBODY)
+    async with await Client.connect(file) as nobody:
+        follower = Follower(nobody, Query(MAPS, namespace), _Data, lambda _: None)
+        task = asyncio.create_task(follower.run())
+        async with asyncio.timeout(_LIMIT_S):
+            while not follower.trouble:
+                await asyncio.sleep(0.05)
+            assert 'User "nobody" cannot list resource "configmaps"' in follower.trouble
+            assert not follower.mirror.is_synced
+            control_plane.kubectl(
+                "create",
+                "rolebinding",
+                "seer",
+                "--clusterrole=view",
+                "--user=nobody",
+                "-n",
+                namespace,
+            )
+            await all_synced(follower)
+        assert follower.trouble == ""
+        task.cancel()

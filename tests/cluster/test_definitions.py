@@ -1,5 +1,6 @@
 """The definitions that are shipped, in a real API server: what is taken, what is refused, why."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from kube.objects import Resource
 from tests.support.control_plane import ControlPlane, Refused
 from tests.support.definitions import as_kube_ovn_has_it, install
 
-_FILE = yaml.safe_load((Path(__file__).parents[1] / "fixtures/kube/gateways.yaml").read_text())
+_FIXTURES = Path(__file__).parents[1] / "fixtures/kube"
+_FILE = yaml.safe_load((_FIXTURES / "gateways.yaml").read_text())
 _CASES: dict[str, Any] = _FILE["cases"]
+_RECORDED: dict[str, Any] = json.loads((_FIXTURES / "recorded.json").read_text())
 _GATEWAYS = gateways()
 
 pytestmark = pytest.mark.usefixtures("definitions")
@@ -62,6 +65,19 @@ def test_a_gateway_is_taken_or_refused_with_the_field_and_what_to_do(
         found, taken = _refusals(control_plane, "POST", f"{path}?dryRun=All", body)
     assert found == case.get("refused", [])
     assert found or not _lost(body["spec"], taken["spec"])
+
+
+def test_every_gateway_that_kube_ovn_was_recorded_with_is_taken_as_it_is(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    path = f"{_GATEWAYS.path(namespace)}?dryRun=All"
+    refused = {}
+    for name, spec in _RECORDED.items():
+        found, taken = _refusals(control_plane, "POST", path, _object(_GATEWAYS, "one", spec=spec))
+        if found or _lost(spec, taken["spec"]):
+            refused[name] = found
+    assert refused == {}
+    assert len(_RECORDED) > 50
 
 
 def test_what_is_left_out_has_a_default(control_plane: ControlPlane, namespace: str) -> None:
