@@ -1,6 +1,10 @@
 """The definitions that are shipped, in a real API server: what is taken, what is refused, why."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import yaml
 
 from kube.definitions import ATTACHMENTS, IP_POOLS, SUBNETS, VPCS, gateway_definition, gateways
 from kube.objects import Resource
+from tests.support import assets
 from tests.support.control_plane import ControlPlane, Refused
 from tests.support.definitions import as_kube_ovn_has_it, install
 
@@ -180,6 +185,8 @@ def test_what_kube_ovns_definition_let_in_can_still_be_served_under_ours(
         control_plane.request("PATCH", path, patch, content_type=merge)
         status = {"status": {"phase": "Processing"}}
         control_plane.request("PATCH", f"{path}/status", status, content_type=merge)
+    local = {"spec": {"trafficPolicy": "Local"}}
+    control_plane.request("PATCH", path, local, content_type=merge)
     found, _ = _refusals(
         control_plane, "PUT", path, control_plane.request("GET", path) | {"spec": {}}
     )
@@ -190,6 +197,33 @@ def test_what_kube_ovns_definition_let_in_can_still_be_served_under_ours(
             "without them no traffic reaches the gateway"
         ),
     ]
+
+
+def test_what_the_document_shows_works(control_plane: ControlPlane, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/resource.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (script,) = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "kubectl").symlink_to(assets.find("kubectl"))
+    for command in (
+        script,
+        f"kubectl apply -f - <<'END'\n{example}END",
+        *re.findall(r"`(kubectl (?:get|scale|explain) [^`]*)`", text),
+        f"kubectl delete -f - <<'END'\n{example}END",
+    ):
+        environment = os.environ | {
+            "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "KUBECONFIG": str(control_plane.kubeconfig),
+            "HOME": str(tmp_path),
+        }
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert done.stdout
 
 
 @pytest.mark.parametrize(
