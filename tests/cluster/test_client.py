@@ -1,9 +1,13 @@
 """The client and the mirrors against a real API server, well and unwell."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -24,7 +28,7 @@ from kube.informer import Change, Deleted, Mirror, Synced, Upserted, follow
 from kube.objects import NAMESPACES, Happened, Query, Resource
 from tests.support.control_plane import NOBODY, ControlPlane
 from tests.support.throttle import reject_everything_of
-from vegd.cluster.following import Follower, all_synced
+from vegd.cluster.following import Follower, Pace, all_synced
 
 MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 _LIMIT_S = 60
@@ -264,3 +268,58 @@ async def test_what_is_forbidden_is_followed_once_it_is_allowed(
             await all_synced(follower)
         assert follower.trouble == ""
         task.cancel()
+
+
+async def test_now_and_then_everything_is_compared_and_only_differences_are_told(
+    client: Client, namespace: str
+) -> None:
+    told: list[str] = []
+    await client.create(MAPS, _map(namespace, "one"))
+    query = Query(MAPS, namespace, fields="metadata.name=one")
+    pace = Pace(watch_s=(1, 1), compare_s=(0.5, 1))
+    follower = Follower(
+        client, query, _Data, lambda change: told.append(type(change).__name__), pace=pace
+    )
+    task = asyncio.create_task(follower.run())
+    async with asyncio.timeout(_LIMIT_S):
+        while follower.mirror.lists < 3:
+            await asyncio.sleep(0.05)
+    task.cancel()
+    assert (told, follower.failures) == (["Upserted", *["Synced"] * 3], 0)
+
+
+def test_in_a_pod_the_client_is_the_pods_service_account(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    # A mount namespace of its own has the folder that a kubelet makes.
+    account = control_plane.kubectl("create", "serviceaccount", "egress", "-n", namespace)
+    assert account.returncode == 0, account.stderr
+    token = control_plane.kubectl("create", "token", "egress", "-n", namespace).stdout.strip()
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "ca.crt").write_bytes(control_plane.ca.read_bytes())
+    place = "/run/secrets/kubernetes.io/serviceaccount"
+    code = f"""if True:
+        import asyncio
+        from kube.client import Client
+        from kube.objects import PODS, Query
+        async def main():
+            async with await Client.connect() as client:
+                await client.list(Query(PODS, {namespace!r}), dict)
+        asyncio.run(main())"""
+    address = urlsplit(control_plane.url)
+    script = 'mount -t tmpfs none /run && mkdir -p "$0" && cp "$1"/* "$0" && "$2" -c "$3"'
+    arguments = [place, str(tmp_path), sys.executable, code]
+    environment = {
+        "KUBERNETES_SERVICE_HOST": str(address.hostname),
+        "KUBERNETES_SERVICE_PORT": str(address.port),
+    }
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+    who = f"system:serviceaccount:{namespace}:egress"
+    assert f'User "{who}" cannot list resource "pods"' in done.stderr
+    assert "kube.errors.Forbidden" in done.stderr.splitlines()[-1]

@@ -23,5 +23,5 @@ async def test_kubectl_describes_an_object_with_its_counted_event(
             await client.apply(EVENTS, event, manager="vegd")
     shown = control_plane.kubectl("describe", "configmap", "one", "-n", namespace).stdout
     (line,) = [each for each in shown.splitlines() if "NoSubnet" in each]
-    assert "(x5 over 5m)" in line or "(x5 over 4m" in line
+    assert "(x5 over " in line
     assert line.split()[-4:] == ["vegd", "make", "it", "first"]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from kube.client import Client
 from kube.errors import ApiError, Gone, KubeError
@@ -18,11 +18,21 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_WATCH_S = (300.0, 600.0)
-"""Of one watch, drawn anew each time, so that not all watches end together."""
-_COMPARE_S = (3600.0, 7200.0)
-"""After so long everything is listed again and compared, should a watch have missed anything."""
 _FIRST_S, _MOST_S = 0.5, 30.0
+
+
+class Pace(NamedTuple):
+    """Times in seconds, each from a least to a most and drawn anew every time, so that the
+    controllers and their mirrors do not all ask at once."""
+
+    watch_s: tuple[float, float] = (300.0, 600.0)
+    """How long one watch lasts."""
+    compare_s: tuple[float, float] = (3600.0, 7200.0)
+    """After so long, at the end of a watch, all is listed and compared, should one have missed
+    anything."""
+
+
+_PACE = Pace()
 
 
 class Follower(Generic[T]):
@@ -34,6 +44,8 @@ class Follower(Generic[T]):
         query: Query,
         kind: type[T],
         on_change: Callable[[Change[T]], None],
+        *,
+        pace: Pace = _PACE,
         rng: random.Random | None = None,
     ) -> None:
         self.mirror: Mirror[T] = Mirror()
@@ -49,6 +61,7 @@ class Follower(Generic[T]):
         self._on_change = on_change
         self._rng = rng or random.Random()  # noqa: S311 - spreads requests, guards nothing
         self._backoff = Backoff(_FIRST_S, _MOST_S, self._rng)
+        self._pace = pace
         self._compare_s = 0.0
 
     @property
@@ -67,7 +80,7 @@ class Follower(Generic[T]):
                     self._kind,
                     self.mirror,
                     self._told,
-                    self._rng.uniform(*_WATCH_S),
+                    self._rng.uniform(*self._pace.watch_s),
                 )
             except Gone as exc:
                 log.info("%s: listing again: %s", self._query.resource.plural, exc)
@@ -99,7 +112,7 @@ class Follower(Generic[T]):
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._compare_s:
             self.mirror.must_list()
-            self._compare_s = now_s + self._rng.uniform(*_COMPARE_S)
+            self._compare_s = now_s + self._rng.uniform(*self._pace.compare_s)
 
 
 async def all_synced(*followers: Follower[Any]) -> None:
