@@ -1,12 +1,22 @@
 """One control plane for all tests of the cluster's side, and a namespace for each of them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kube.definitions import gateway_definition, kube_ovn_definitions
 from tests.support.control_plane import ControlPlane
 from tests.support.definitions import install
+
+_LIMIT_S = 300
+"""Of one test; the first one starts the control plane, others start its API server again."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(_LIMIT_S))
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from kube.errors import (
     Throttled,
     Unconfigured,
     Unreachable,
+    Unreadable,
 )
 from kube.informer import Change, Deleted, Mirror, Synced, Upserted, follow
 from kube.objects import NAMESPACES, Happened, Query, Resource
@@ -31,7 +32,7 @@ from tests.support.throttle import reject_everything_of
 from vegd.cluster.following import Follower, Pace, all_synced
 
 MAPS = Resource("", "v1", "configmaps", "ConfigMap")
-_LIMIT_S = 60
+_LIMIT_S = 200
 
 
 @pytest.fixture
@@ -80,6 +81,21 @@ async def test_what_is_wrong_with_an_object_is_told_by_its_fields(
         await client.create(MAPS, _map(namespace, "A", **{"b c": ""}))
     assert [each.field for each in wrong.value.causes] == ["metadata.name", "data[b c]"]
     assert not wrong.value.is_temporary
+
+
+async def test_an_object_of_another_shape_is_told_by_its_path(
+    client: Client, namespace: str
+) -> None:
+    class Numbers(msgspec.Struct):
+        data: dict[str, int] = {}
+
+    query = Query(MAPS, namespace)
+    version = (await client.list(query, dict)).resource_version
+    await client.create(MAPS, _map(namespace, "one", a="1"))
+    with pytest.raises(Unreadable, match=r"GET /api/v1/.*Expected `int`, got `str` - at `\$.data"):
+        await client.list(query, Numbers)
+    with pytest.raises(Unreadable, match=r"WATCH /api/v1/.*Expected `int`, got `str`"):
+        [each async for each in client.watch(query, Numbers, version, 60)]
 
 
 async def test_who_may_not_is_told_so(

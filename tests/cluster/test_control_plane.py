@@ -28,7 +28,7 @@ def test_a_deployment_becomes_a_pod_that_waits_for_a_node(
           spec: {containers: [{name: web, image: web}]}}}}"""
     done = control_plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=manifest)
     assert (done.returncode, done.stderr) == (0, "")
-    end = time.monotonic() + 50
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         pods = control_plane.request("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
         conditions = [each for pod in pods for each in pod["status"].get("conditions", ())]
@@ -38,7 +38,6 @@ def test_a_deployment_becomes_a_pod_that_waits_for_a_node(
     raise AssertionError(f"no pod was seen by the scheduler: {pods}")
 
 
-@pytest.mark.timeout(200)
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     plane = ControlPlane(tmp_path / "plane", with_controllers=False)
     pids = [each.pid for each in plane.processes.values()]
@@ -50,7 +49,6 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     assert not (tmp_path / "plane").exists()
 
 
-@pytest.mark.timeout(200)
 def test_it_dies_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time; from tests.support.control_plane import ControlPlane\n"
@@ -64,13 +62,12 @@ def test_it_dies_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
         pids = run.stdout.readline().split()
         run.kill()
     assert len(pids) == 2
-    end = time.monotonic() + 50
+    end = time.monotonic() + 120
     while [pid for pid in pids if str(tmp_path) in _command(Path("/proc", pid))]:
         assert time.monotonic() < end, "they outlive the test run"
         time.sleep(0.1)
 
 
-@pytest.mark.timeout(200)
 def test_one_that_cannot_start_says_why_and_ends_what_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,7 @@ from kube.objects import LEASES
 from tests.support.control_plane import ControlPlane
 from vegd.cluster.leadership import Leadership
 
-pytestmark = pytest.mark.timeout(180)
-
-_LIMIT_S = 120
+_LIMIT_S = 200
 
 
 class _Controller:

@@ -11,7 +11,7 @@ from tests.support.control_plane import ControlPlane
 DEFINITIONS = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False
 )
-_ESTABLISHED_S = 60
+_ESTABLISHED_S = 120
 _RULES = ("x-kubernetes-validations", "maxItems", "maxLength", "maxProperties")
 
 
