@@ -1,4 +1,5 @@
-"""The CPU quota of this process' cgroup: how much there is, and how often it was used up.
+"""The limits of this process' cgroup: how much CPU and memory there is, and how often the CPU quota
+was used up.
 
 Works with cgroup v1, v2 and both at once; a process can be throttled by the quota of every group
 that it is in, so the own group and all that are visible above it are read. Where no cgroup file
@@ -12,6 +13,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+_NO_LIMIT = 1 << 62
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -24,12 +26,24 @@ class Throttled(NamedTuple):
     """Microseconds that a processor was denied, added up over the processors."""
 
 
+def memory_limit(proc: Path = Path("/proc/self")) -> int | None:
+    """The least memory limit, in bytes, of the groups that a process is in; None when there is
+    none, or the kernel does not tell."""
+    limits = []
+    for group in _groups(proc, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                limits.append(int((group / name).read_text()))
+    # cgroup v1 has a number for "none", too: the largest multiple of a page.
+    return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
+
+
 class Throttling:
     """Reads the counters of the groups that `/proc/self` is in at this moment; cheap to repeat."""
 
     def __init__(self, proc: Path = Path("/proc/self")) -> None:
         self._files: list[int] = []
-        self._groups = _groups(proc)
+        self._groups = _groups(proc, "cpu")
         for group in self._groups:
             with contextlib.suppress(OSError):
                 self._files.append(os.open(group / "cpu.stat", os.O_RDONLY | os.O_CLOEXEC))
@@ -65,8 +79,8 @@ class Throttling:
         return min(limits, default=None)
 
 
-def _groups(proc: Path) -> list[Path]:
-    """The directories of the group that has the cpu controller, and of those above it."""
+def _groups(proc: Path, controller: str) -> list[Path]:
+    """The directories of the group that has the controller, and of those above it."""
     try:
         memberships = (proc / "cgroup").read_text().splitlines()
         mounts = (proc / "mountinfo").read_text().splitlines()
@@ -75,19 +89,21 @@ def _groups(proc: Path) -> list[Path]:
     v2 = None
     for line in memberships:
         _, controllers, path = line.split(":", 2)
-        if "cpu" in controllers.split(","):
-            return _directories(path, mounts, kind="cgroup")
+        if controller in controllers.split(","):
+            return _directories(path, mounts, controller)
         if not controllers:
             v2 = path
-    return [] if v2 is None else _directories(v2, mounts, kind="cgroup2")
+    return [] if v2 is None else _directories(v2, mounts)
 
 
-def _directories(path: str, mounts: list[str], *, kind: str) -> list[Path]:
+def _directories(path: str, mounts: list[str], controller: str = "") -> list[Path]:
+    """Of cgroup v2 without a controller."""
+    kind = "cgroup" if controller else "cgroup2"
     for line in mounts:
         before, _, after = line.partition(" - ")
         fields = before.split()
         file_system, _, options = after.split(" ", 2)
-        if file_system != kind or (kind == "cgroup" and "cpu" not in options.split(",")):
+        if file_system != kind or (controller and controller not in options.split(",")):
             continue
         root, mount_point = (_plain(text) for text in fields[3:5])
         try:

@@ -7,6 +7,11 @@ import os
 class DataplaneError(Exception):
     """The kernel, or what it takes to talk to it, is not as it must be. One line for people."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again will never help."""
+        return False
+
 
 class PermissionDenied(DataplaneError):
     """The process lacks CAP_NET_ADMIN in its network namespace."""
@@ -22,6 +27,11 @@ class Refused(DataplaneError):
     def __init__(self, what: str, number: int, reason: str = "") -> None:
         self.errno = number
         super().__init__(f"{what}: {reason or _words(number)}")
+
+    @property
+    def is_final(self) -> bool:
+        """In a container without privileges /proc/sys is read-only for as long as it lives."""
+        return self.errno == errno.EROFS
 
 
 def _words(number: int) -> str:

@@ -116,7 +116,8 @@ class LinuxKernel:
             else:
                 error = await self._attempt(op)
                 unguarded = error is not None and isinstance(op.object, NftChange)
-            failed = failed or error is not None
+            # A parameter that can never be set keeps nothing else from being done.
+            failed = failed or (error is not None and not error.is_final)
             outcomes.append((op, error))
         return ApplyReport.of(outcomes)
 
@@ -165,12 +166,12 @@ class LinuxKernel:
             await asyncio.gather(*followers, return_exceptions=True)
 
     async def _sysctl_changes(self) -> AsyncIterator[None]:
-        """Yields when a parameter is not as wished; once, if it stays so."""
+        """Yields when a parameter is no longer as wished, or is again; once, if it stays so."""
         before: set[tuple[str, str | None]] = set()
         while True:
             now = {(each.path, read_sysctl(each.path), each.value) for each in self._watched}
             wrong = {(path, value) for path, value, wish in now if value != wish}
-            if wrong - before:
+            if wrong != before:
                 yield
             before = wrong
             await asyncio.sleep(_SYSCTL_POLL_S)

@@ -145,6 +145,15 @@ class ApplyReport:
         """Whether all of it was done."""
         return not self.failed
 
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The kernel parameters that this process may not write and never will."""
+        return frozenset(
+            op.object.path
+            for op, error in self.failed
+            if isinstance(op.object, Sysctl) and error.is_final
+        )
+
     @staticmethod
     def of(outcomes: Iterable[tuple[Op, DataplaneError | None]]) -> "ApplyReport":
         """The report of operations with their errors, None for those that were done."""

@@ -15,7 +15,10 @@ import contextlib
 import logging
 import signal
 import socket
+from collections.abc import AsyncIterator
+from typing import Protocol
 
+from bfd.config import SessionConfig
 from bfd.notify import notify, reloading
 from bfd.snapshot import EngineSnapshot
 from dataplane import statistics
@@ -24,7 +27,7 @@ from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
 from dataplane.linux import LinuxKernel
 from dataplane.model import GatewayIntent
 from dataplane.statistics import InterfaceStatistics
-from vegd import gate, lock
+from vegd import gate, limits, lock
 from vegd.announcer import Announcer, presence
 from vegd.census import CensusTaker
 from vegd.control import Convergence, Phase, Reconciler
@@ -44,6 +47,18 @@ from vegd.supervise import Supervisor
 log = logging.getLogger(__name__)
 
 
+class Source(Protocol):
+    """Where the specification comes from, after the first."""
+
+    def reload(self) -> None:
+        """Yield it again, even if it has not changed."""
+        ...
+
+    def snapshots(self) -> AsyncIterator[SpecSnapshot]:
+        """What is new, for ever."""
+        ...
+
+
 class Agent:
     """One gateway. `kernel` and `source` are handed in and closed by whoever made them."""
 
@@ -51,15 +66,16 @@ class Agent:
         self,
         settings: Settings,
         kernel: Kernel,
-        source: FileSource,
+        source: Source,
         first: SpecSnapshot,
         supervisor: Supervisor | None,
     ) -> None:
-        self._settings = settings
         self._kernel = kernel
         self._source = source
         self._snapshot = first
         self._supervisor = supervisor
+        self._chosen: tuple[SessionConfig, ...] | None = None
+        """Sessions in place of those of the specification."""
         self._leaving = False
         """SIGTERM has come: the engine is on its way out and takes no orders."""
         self._announced_ready = False
@@ -71,6 +87,12 @@ class Agent:
         self.paths = Paths(kernel, self._tell_engine)
         self.census = CensusTaker(kernel)
         self.announcer = Announcer(kernel)
+        self.pages = Pages(self.read, self._ask_drain, self.path_words)
+
+    def choose_sessions(self, sessions: tuple[SessionConfig, ...]) -> None:
+        """From now on these, in place of those of the specification."""
+        self._chosen = sessions
+        self._tell_engine()
 
     async def run(self) -> None:
         """Serve until a signal, then leave in order."""
@@ -78,17 +100,9 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        pages = Pages(self.read, self._ask_drain, self.path_words)
-        spec = self._snapshot.spec
-        assert spec is not None  # noqa: S101 - run_agent() does not start without one
-        listen = spec.metrics.listen
-        async with (
-            serve_tcp(pages, listen.host, listen.port),
-            serve_control(pages, self._settings.agent_socket),
-        ):
-            if self._supervisor is not None:
-                await self._supervisor.start()
-            await self._work()
+        if self._supervisor is not None:
+            await self._supervisor.start()
+        await self._work()
         spec = self._snapshot.spec
         if self._leaving and spec is not None and not spec.drain.keep_addresses:
             await give_up_addresses(self._kernel, spec.external.interface)
@@ -147,6 +161,7 @@ class Agent:
             census=await self.census.newest(),
             intent=self._intent(),
             interfaces=self._interfaces(),
+            fixed=self.reconciler.convergence.fixed,
         )
 
     def _intent(self) -> GatewayIntent | None:
@@ -185,7 +200,7 @@ class Agent:
 
     def _engine_reasons(self, engine: EngineSnapshot | None) -> tuple[str, ...]:
         spec = self._snapshot.spec
-        if self._leaving or spec is None or spec.bfd is None:
+        if self._leaving or spec is None or (spec.bfd is None and self._chosen is None):
             return ()
         if engine is None:
             return ("the BFD engine does not answer",)
@@ -217,7 +232,8 @@ class Agent:
         if self._leaving or Gate.UNKNOWN in gates.values():
             return
         if convergence.intent is not None:
-            wanted = gate.through(gates, convergence.intent.sessions)
+            sessions = convergence.intent.sessions if self._chosen is None else self._chosen
+            wanted = gate.through(gates, sessions)
             invitations = gate.invited(gates, convergence.intent.invitations)
             self.sessions.want(wanted, convergence.generation, invitations)
         elif convergence.phase is not Phase.STARTING:
@@ -303,6 +319,8 @@ async def run_agent(settings: Settings, *, with_engine: bool) -> None:
     Raises:
         VegdError: it cannot run; the message says why in one line.
     """
+    if with_engine:
+        limits.complain()
     source = FileSource(settings.config)
     first = await source.first()
     held: socket.socket = lock.hold()
@@ -315,4 +333,9 @@ async def run_agent(settings: Settings, *, with_engine: bool) -> None:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(kernel.aclose)
             supervisor = Supervisor(settings) if with_engine else None
-            await Agent(settings, kernel, source, first, supervisor).run()
+            agent = Agent(settings, kernel, source, first, supervisor)
+            assert first.spec is not None  # noqa: S101 - first() raises without one
+            listen = first.spec.metrics.listen
+            await stack.enter_async_context(serve_tcp(agent.pages, listen.host, listen.port))
+            await stack.enter_async_context(serve_control(agent.pages, settings.agent_socket))
+            await agent.run()

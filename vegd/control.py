@@ -61,6 +61,10 @@ class Convergence:
     """What is waited for, or what failed, in words."""
     intent: Intent | None = None
     """The last intent that could be compiled; it is kept while waiting."""
+    fixed: frozenset[str] = frozenset()
+    """The kernel parameters that are not as wished, and that this process may not write."""
+    is_final: bool = False
+    """Whether nothing but these is left to do, so that trying again would not help."""
     moves: int = 0
     """How often links and addresses were changed; neighbours have to hear of that."""
 
@@ -129,7 +133,7 @@ class Reconciler:
         calm = Backoff(first=self._settings.debounce_s, most=0.5)
         while True:
             pause = self._settings.resync_s
-            if self.convergence.phase is Phase.FAILED:
+            if self.convergence.phase is Phase.FAILED and not self.convergence.is_final:
                 pause = backoff.wait_s()
             elif self.convergence.phase is not Phase.STARTING:
                 backoff.reset()
@@ -261,4 +265,8 @@ class Reconciler:
             reasons = tuple(f"undone by somebody else: {line}" for line in left.lines())
         stood = self._stood.nft if self._stood else None
         forwarded = FAMILIES - families_without_path(left, stood)
-        return Convergence(Phase.FAILED, forwarded, generation, reasons, intent)
+        return Convergence(
+            *(Phase.FAILED, forwarded, generation, reasons, intent),
+            fixed=report.fixed,
+            is_final=len(report.fixed) == len(left.ops),
+        )

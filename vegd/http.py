@@ -17,8 +17,8 @@ import msgspec
 
 from vegd import web
 from vegd.errors import VegdError
-from vegd.exposition import CONTENT_TYPE
-from vegd.metrics import Reading, exposition
+from vegd.exposition import CONTENT_TYPE, Family
+from vegd.metrics import Reading, exposition, families
 from vegd.web import Answer
 
 _ANSWER_S = 5.0
@@ -43,6 +43,10 @@ class Pages:
     async def metrics(self) -> Answer:
         """GET /metrics."""
         return Answer(200, exposition(await self._read()), CONTENT_TYPE)
+
+    async def families(self) -> list[Family]:
+        """What /metrics shows of the gateway."""
+        return list(families(await self._read()))
 
     async def livez(self) -> Answer:
         """GET /livez: answering is the proof."""
@@ -77,7 +81,8 @@ class Pages:
             return await self.read()
 
 
-def _public(pages: Pages) -> web.Pages:
+def public(pages: Pages) -> web.Pages:
+    """What is answered to everybody."""
     return {
         "/metrics": {"GET": pages.metrics},
         "/livez": {"GET": pages.livez},
@@ -88,7 +93,7 @@ def _public(pages: Pages) -> web.Pages:
 
 def _control(pages: Pages) -> web.Pages:
     return {
-        **_public(pages),
+        **public(pages),
         "/v1/status": {"GET": pages.status},
         "/v1/drain": {"POST": partial(pages.set_drain, True)},
         "/v1/undrain": {"POST": partial(pages.set_drain, False)},
@@ -102,7 +107,7 @@ async def serve_tcp(pages: Pages, host: str, port: int) -> AsyncIterator[None]:
     Raises:
         ListenError: the address is in use or not ours.
     """
-    server = web.Server(_public(pages))
+    server = web.Server(public(pages))
     try:
         listener = await asyncio.start_server(server.accept, host or None, port)
     except OSError as exc:

@@ -4,7 +4,7 @@ Nothing is counted here: the engine and the kernel count, this module gives thei
 Every name stands in docs/metrics.md. Times are in seconds, as Prometheus wants them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bfd import snapshot
@@ -16,6 +16,7 @@ from vegd import __version__
 from vegd.census import Taken
 from vegd.control import ReconcileCounters
 from vegd.exposition import Counter, Family, Gauge, Histogram, page, process_families
+from vegd.metrics_dataplane import dataplane_metrics
 from vegd.metrics_interfaces import interface_metrics
 from vegd.metrics_ports import port_metrics
 from vegd.paths import Path
@@ -42,14 +43,17 @@ class Reading:
     census: Taken | None
     intent: GatewayIntent | None
     interfaces: tuple[InterfaceStatistics, ...]
+    fixed: Collection[str] = ()
+    """Kernel parameters that are not as wished and cannot be set by the agent."""
 
 
 def exposition(reading: Reading) -> bytes:
     """The text of ``/metrics``."""
-    return page(_families(reading))
+    return page((*families(reading), *process_families()))
 
 
-def _families(reading: Reading) -> Iterator[Family]:
+def families(reading: Reading) -> Iterator[Family]:
+    """The gateway's metrics; those of the process are not among them."""
     yield from _gateway(reading)
     yield from _announcements(reading)
     yield from _snat(reading)
@@ -59,7 +63,6 @@ def _families(reading: Reading) -> Iterator[Family]:
     if reading.engine is not None:
         yield from _engine(reading.engine)
         yield from _sessions(reading.engine.sessions)
-    yield from process_families()
 
 
 def _gauge(name: str, text: str, value: float) -> Gauge:
@@ -80,41 +83,7 @@ def _gateway(reading: Reading) -> Iterator[Family]:
         "Faults of a newer configuration that is therefore not in force.",
         len(status.config_faults),
     )
-    yield _gauge(
-        "vegd_dataplane_converged",
-        "Whether the kernel looks as the configuration says.",
-        status.dataplane == "converged",
-    )
-    yield Counter(
-        "vegd_dataplane_attempts",
-        "Looks at the kernel, each with the changes it found necessary.",
-        value=reading.reconciles.attempts,
-    )
-    yield Counter(
-        "vegd_dataplane_failed_attempts",
-        "Attempts that left something undone.",
-        value=reading.reconciles.failures,
-    )
-    yield Counter(
-        "vegd_dataplane_attempt_seconds",
-        "Time spent on looking at the kernel and changing it.",
-        value=reading.reconciles.apply_s,
-    )
-    yield _by_object(
-        "vegd_dataplane_operations",
-        "Changes made to the kernel, by kind of object.",
-        reading.reconciles.operations,
-    )
-    yield _by_object(
-        "vegd_dataplane_drift_repairs",
-        "Objects of ours that somebody else had changed and that were put right, by kind.",
-        reading.reconciles.repairs,
-    )
-    yield Counter(
-        "vegd_conntrack_forgotten",
-        "Tracked connections that contradicted the policies and were removed.",
-        value=reading.reconciles.forgotten,
-    )
+    yield from dataplane_metrics(status, reading.reconciles, reading.fixed)
     yield _gauge("vegd_draining", "Whether a drain goes on.", status.drain is not None)
     if status.drain is not None:
         yield _gauge(
@@ -130,13 +99,6 @@ def _gateway(reading: Reading) -> Iterator[Family]:
         "How often the agent had to start the BFD engine again.",
         value=reading.engine_restarts,
     )
-
-
-def _by_object(name: str, text: str, counts: Mapping[str, int]) -> Counter:
-    family = Counter(name, text, labels=["object"])
-    for kind, count in sorted(counts.items()):
-        family.add([kind], count)
-    return family
 
 
 def _announcements(reading: Reading) -> Iterator[Family]:

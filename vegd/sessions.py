@@ -49,12 +49,20 @@ class Sessions:
         self._given: _Set | None = None
         self._turned_away = 0
         self._dirty = asyncio.Event()
+        self._moved = asyncio.Event()
+        """It has come in step, or fallen out of it."""
         self._client: Client | None = None
 
     @property
     def in_step(self) -> bool:
         """Whether the engine is there and holds what is wanted."""
         return self.snapshot is not None and self._given == self._wanted
+
+    async def come_in_step(self) -> None:
+        """Wait until the engine holds what is wanted."""
+        while not self.in_step:
+            self._moved.clear()
+            await self._moved.wait()
 
     @property
     def key_faults(self) -> tuple[str, ...]:
@@ -120,7 +128,7 @@ class Sessions:
                     log.warning("the BFD engine is away: %s", exc)
             finally:
                 self._client = self._given = self.snapshot = None
-            self._on_change()
+            self._tell()
             await asyncio.sleep(backoff.wait_s())
 
     async def _serve(self, client: Client) -> None:
@@ -132,8 +140,12 @@ class Sessions:
             self.snapshot = await client.snapshot()
             self._note_turned_away(self.snapshot)
             if self.in_step != before:
-                self._on_change()
+                self._tell()
             await self._rest(client)
+
+    def _tell(self) -> None:
+        self._moved.set()
+        self._on_change()
 
     async def _rest(self, client: Client) -> None:
         """Until there is something to give, or it is time to ask. Raises OSError when the engine

@@ -28,7 +28,7 @@ async def get(status: Status, path: str, host: str = "127.0.0.1") -> Answer:
     listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     async with (
         asyncio.timeout(30),
-        serve_pages(listen, lambda: status),
+        serve_pages(listen, lambda: status, None),
         web.connection(host, port) as (reader, writer),
     ):
         return await web.fetch(web.Plain(reader, writer), host=host, path=path, most=1 << 20)
@@ -52,5 +52,5 @@ async def test_metrics_are_there_in_either_state() -> None:
 @pytest.mark.parametrize("listen", ["", ":", ":x", ":70000", "192.0.2.1:10669"])
 async def test_an_address_that_cannot_be_is_named(listen: str) -> None:
     with pytest.raises(VegdError, match=r"^BFDD_METRICS_ADDRESS: '"):
-        async with serve_pages(listen, lambda: LIVE):
+        async with serve_pages(listen, lambda: LIVE, None):
             pass

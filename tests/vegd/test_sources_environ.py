@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dataplane.model import Interface
 from dataplane.ownership import TABLE_TO_OUTSIDE, TABLE_TO_VPC
 from dataplane.render import render
 from vegd.compile import Intent, compile  # noqa: A004  the design's word
 from vegd.facts import NodeFacts
-from vegd.sources.environ import Routing, read
-from vegd.spec import GatewaySpec, SpecError
+from vegd.sources.environ import Gateway, Routing, read
+from vegd.spec import GatewaySpec, SpecError, parse_bytes
 
 PODS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "fixtures/kube_ovn/pods.json").read_text()
@@ -57,9 +58,11 @@ POD = _facts(
 
 
 def _spec(environment: Environment, facts: NodeFacts = POD) -> GatewaySpec:
-    spec = read(environment, facts)
-    assert isinstance(spec, GatewaySpec)
-    return spec
+    gateway = read(environment, facts)
+    assert isinstance(gateway, Gateway)
+    # What is left to the main container says the same.
+    assert parse_bytes(yaml.safe_dump(gateway.document).encode()) == (gateway.spec, ())
+    return gateway.spec
 
 
 def _policies(spec: GatewaySpec) -> dict[str, tuple[bool, list[str], list[str]]]:
@@ -213,7 +216,7 @@ def test_with_bgp_packets_are_only_routed() -> None:
     both = {**GOOD, "INTERNAL_GATEWAY_IPV6": "fd00::1", "ENABLE_BGP": "true"}
     assert read(both, POD) == Routing("eth0", (4, 6))
     assert read({**INSIDE, "ENABLE_BGP": "true"}, POD) == Routing("eth0", (4,))
-    assert isinstance(read({**GOOD, "ENABLE_BGP": ""}, POD), GatewaySpec)
+    assert isinstance(read({**GOOD, "ENABLE_BGP": ""}, POD), Gateway)
 
 
 def test_without_the_timers_those_of_the_resource_hold() -> None:

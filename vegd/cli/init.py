@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,12 +18,21 @@ if TYPE_CHECKING:
     from dataplane.plan import Plan
     from vegd.compile import Intent
     from vegd.facts import NodeFacts
+    from vegd.sources.environ import Gateway, Routing
 
 
 def init(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done; do nothing.")
     ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="FILE",
+            help="Leave the gateway there as a configuration, for the main container to keep.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the gateway that Kube-OVN's environment describes, print what was done, and end.
@@ -38,7 +48,7 @@ def init(
 
     remedy = "it keeps the gateway as its configuration says"
     with contextlib.closing(lock.hold(remedy=remedy)):
-        notes, plan = asyncio.run(_init(dry_run=dry_run))
+        notes, plan = asyncio.run(_init(dry_run=dry_run, save=save))
     if as_json:
         document: dict[str, Any] = {"notes": notes, "operations": plan.to_json()}
         typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
@@ -48,11 +58,9 @@ def init(
     raise typer.Exit(1 if dry_run and plan else 0)
 
 
-async def _init(*, dry_run: bool) -> "tuple[tuple[str, ...], Plan]":
-    from dataplane.render import render, render_routing  # noqa: PLC0415 - --help stays quick
-    from vegd.compile import Waiting, compile  # noqa: A004, PLC0415
-    from vegd.facts import NodeFacts  # noqa: PLC0415
-    from vegd.sources import environ  # noqa: PLC0415
+async def _init(*, dry_run: bool, save: Path | None) -> "tuple[tuple[str, ...], Plan]":
+    from vegd.facts import NodeFacts  # noqa: PLC0415 - --help stays quick
+    from vegd.sources import environ, saved  # noqa: PLC0415
 
     async with open_kernel() as kernel:
         facts = NodeFacts(
@@ -60,17 +68,37 @@ async def _init(*, dry_run: bool) -> "tuple[tuple[str, ...], Plan]":
         )
         wish = environ.read(os.environ, facts)
         if isinstance(wish, environ.Routing):
-            desired = render_routing(wish.interface, wish.versions)
-            return (), await _converge(kernel, desired, dry_run=dry_run)
-        compiled = compile(wish, facts)
-        if isinstance(compiled, Waiting):
-            # The CNI has come before: nothing is to be waited for.
-            raise VegdError("\n".join(compiled.reasons))
-        desired = render(compiled.dataplane)
-        plan = await _converge(kernel, desired, dry_run=dry_run)
-        if not dry_run:
-            await _forget(kernel, compiled, facts)
-        return compiled.notes, plan
+            done = await _route(kernel, wish, dry_run=dry_run)
+        else:
+            done = await _make(kernel, wish, facts, dry_run=dry_run)
+        if save is not None and not dry_run:
+            saved.save(save, wish)
+        return done
+
+
+async def _route(
+    kernel: "Kernel", wish: "Routing", *, dry_run: bool
+) -> "tuple[tuple[str, ...], Plan]":
+    from dataplane.render import render_routing  # noqa: PLC0415 - --help stays quick
+
+    desired = render_routing(wish.interface, wish.versions)
+    return (), await _converge(kernel, desired, dry_run=dry_run)
+
+
+async def _make(
+    kernel: "Kernel", wish: "Gateway", facts: "NodeFacts", *, dry_run: bool
+) -> "tuple[tuple[str, ...], Plan]":
+    from dataplane.render import render  # noqa: PLC0415 - --help stays quick
+    from vegd.compile import Waiting, compile  # noqa: A004, PLC0415
+
+    compiled = compile(wish.spec, facts)
+    if isinstance(compiled, Waiting):
+        # The CNI has come before: nothing is to be waited for.
+        raise VegdError("\n".join(compiled.reasons))
+    plan = await _converge(kernel, render(compiled.dataplane), dry_run=dry_run)
+    if not dry_run:
+        await _forget(kernel, compiled, facts)
+    return compiled.notes, plan
 
 
 async def _converge(kernel: "Kernel", desired: "DataplaneState", *, dry_run: bool) -> "Plan":

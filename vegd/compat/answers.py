@@ -1,7 +1,7 @@
 """Who answers the commands: what is wanted, what the engine does about it, and what is said.
 
-`Answers` needs a process around it that has the engine and hands on what is wanted: the daemon of
-`vegd.compat.daemon`, which does nothing else.
+`Answers` needs a gateway around it that has the engine and hands on what is wanted: see
+`vegd.compat.daemon`.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Answers:
     """What is wanted, and the answers about it.
 
     `want` hands on what is wanted, now and after each change; `sessions` is in step when that is
-    in force, and `on_change` has to be called when it comes in step or falls out of it.
+    in force.
     """
 
     def __init__(self, wishes: Wishes, sessions: Sessions, engine: Restarts, want: Want) -> None:
@@ -47,17 +47,12 @@ class Answers:
         self._sessions = sessions
         self._engine = engine
         self._want = want
-        self._changed = asyncio.Event()
         self._seen = Seen()
         self._one_change = asyncio.Lock()
         self._one_look = asyncio.Lock()
         self._looked_at = 0.0
         self._looked: EngineSnapshot | None = None
         want(wishes.configs())
-
-    def on_change(self) -> None:
-        """The engine has come in step with what is wanted, or fallen out of it."""
-        self._changed.set()
 
     async def watch(self) -> None:
         """Look at the engine every second, for ever."""
@@ -101,9 +96,7 @@ class Answers:
         self._want(tuple(config for config in wishes.configs() if config.key not in without))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STEP_S):
-                while not self._sessions.in_step:
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._sessions.come_in_step()
         if self._sessions.refusal:
             return f"Unable to complete request: the BFD engine says: {self._sessions.refusal}"
         if not self._sessions.in_step:

@@ -35,12 +35,21 @@ def supervisor() -> NoReturn:
     """``kube-ovn-bfdd-supervisor``: exit status 0 well, 1 not well."""
     match sys.argv[1:]:
         case ["run"]:
+            _prepare()
             from vegd.compat.daemon import supervise  # noqa: PLC0415 - probes stay light
 
             supervise()
         case ["live" | "ready" | "status" as request]:
             raise SystemExit(_probe(request))
     _end(_USAGE)
+
+
+def beacon() -> NoReturn:
+    """``bfdd-beacon``."""
+    _prepare()
+    from vegd.compat import daemon  # noqa: PLC0415 - probes stay light
+
+    daemon.beacon()
 
 
 def bfdd_control() -> NoReturn:
@@ -52,6 +61,17 @@ def bfdd_control() -> NoReturn:
     verdict, _, text = answer.partition("\n")
     sys.stdout.write(text)
     raise SystemExit(verdict != "ok")
+
+
+def _prepare() -> None:
+    """For a process that stays. The first process of a container does not hear SIGTERM unless it
+    asks to, and loading takes time."""
+    import signal  # noqa: PLC0415 - probes stay light
+
+    from bfd.lean import without_openssl  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    without_openssl()
 
 
 def _probe(request: str) -> int:

@@ -1,93 +1,51 @@
-"""The process that the commands ask: the BFD engine as its child, and what is wanted of it.
+"""The process that the commands ask: the gateway that the init container has made, kept as it is,
+and the BFD engine as its child.
 
 ``kube-ovn-bfdd-supervisor run`` takes all sessions from the pod's environment. ``bfdd-beacon`` is
 told its own addresses by options; peers and values come from the environment as well, where they
-are, and from ``bfdd-control``. Nothing here forwards packets; that is the dataplane's.
+are, and from ``bfdd-control``. The gateway is the agent of ``vegd run``; where the init container
+has left none that could be kept (`vegd.compat.keeper`), only the sessions are there.
 """
 
 import argparse
 import asyncio
 import contextlib
-import itertools
-import logging
 import os
-import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from bfd import logs
-from bfd.config import SessionConfig
 from bfd.realtime import open_many_files
+from vegd import limits
 from vegd.compat import client
 from vegd.compat.answers import Answers
+from vegd.compat.keeper import pod_gateway
 from vegd.compat.lines import serve_lines
-from vegd.compat.wishes import Wishes, address, from_environment
+from vegd.compat.pages import serve_pages
+from vegd.compat.wishes import Wishes, address, from_environment, number
 from vegd.errors import VegdError
-from vegd.sessions import Sessions
-from vegd.settings import Settings, default_runtime_dir
+from vegd.settings import RUNTIME_DIR_VARIABLE, Settings, default_runtime_dir
+from vegd.sources.saved import saved_file
 from vegd.supervise import Supervisor
 
-log = logging.getLogger(__name__)
-
 _SUPERVISOR, _BEACON = "kube-ovn-bfdd-supervisor", "bfdd-beacon"
-
 _METRICS_ADDRESS = ":10669"
-_DRAIN_S = 60.0
-_FORWARD_S = 6.0
-"""OVN may act on an AdminDown up to 5 s late, and the pod's network goes when we do."""
-
-
-class Daemon:
-    """The engine, and who answers about it."""
-
-    def __init__(self, settings: Settings, wishes: Wishes) -> None:
-        self._engine = Supervisor(settings)
-        self._sessions = Sessions(settings, self._on_change)
-        self._generation = itertools.count(1)
-        self.answers = Answers(wishes, self._sessions, self._engine, self._want)
-
-    async def run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
-        """Serve until `stop`, then leave. Raises EngineError."""
-        await self._engine.start()
-        async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(self._sessions.run()),
-                tasks.create_task(self.answers.watch()),
-            ]
-            watchdog = tasks.create_task(self._engine.run())
-            await stop.wait()
-            watchdog.cancel()
-            await self._leave(stop_now)
-            for task in background:
-                task.cancel()
-
-    def _on_change(self) -> None:
-        self.answers.on_change()
-
-    def _want(self, configs: tuple[SessionConfig, ...]) -> None:
-        self._sessions.want(configs, next(self._generation))
-
-    async def _leave(self, stop_now: asyncio.Event) -> None:
-        if await self._sessions.drain():
-            log.info("draining: all sessions are AdminDown")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_FORWARD_S):
-                await stop_now.wait()
-        await self._engine.stop(within_s=_DRAIN_S)
+_GRACE = "VEGD_DRAIN_GRACE"
+_GRACE_S, _LONGEST_GRACE_S = 25, 3_600
+"""Kube-OVN gives 30 s, and nobody tells the process."""
 
 
 def supervise() -> NoReturn:
     """``kube-ovn-bfdd-supervisor run``."""
-    socket = Path(client.supervisor_socket(os.environ))
     try:
         wishes = from_environment(os.environ)
     except ValueError as exc:
         _end(_SUPERVISOR, exc)
     if not wishes.sessions:
         _end(_SUPERVISOR, "POD_IPS, BFD_PEER_IPS: there are no two addresses of one family")
-    _run(_SUPERVISOR, wishes, socket)
+    _run(_SUPERVISOR, wishes, Path(client.supervisor_socket(os.environ)))
 
 
 def beacon() -> NoReturn:
@@ -110,38 +68,54 @@ def _beacon_options(argv: Sequence[str]) -> argparse.Namespace:
 
 def _run(name: str, wishes: Wishes, supervisor_socket: Path | None) -> NoReturn:
     logs.configure()
-    settings = Settings(config=Path(os.devnull), runtime_dir=default_runtime_dir())
+    trouble: BaseException | None = None
     try:
-        asyncio.run(_serve(settings, wishes, supervisor_socket))
-    except (VegdError, OSError) as exc:
-        _end(name, exc)
+        grace_s = number(os.environ, _GRACE, _GRACE_S, most=_LONGEST_GRACE_S, least=0)
+        asyncio.run(_serve(os.environ, wishes, grace_s, supervisor_socket))
+    except* (VegdError, OSError, ValueError) as group:
+        trouble = _first(group)
+    if trouble is not None:
+        _end(name, trouble)
     raise SystemExit(0)
 
 
-async def _serve(settings: Settings, wishes: Wishes, supervisor_socket: Path | None) -> None:
+async def _serve(
+    environ: Mapping[str, str], wishes: Wishes, grace_s: int, supervisor_socket: Path | None
+) -> None:
     open_many_files()
-    stop, stop_now = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (stop_now if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    settings.runtime_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    daemon = Daemon(settings, wishes)
+    limits.complain()
+    settings = Settings(saved_file(environ), default_runtime_dir())
+    _make(settings.runtime_dir, RUNTIME_DIR_VARIABLE)
+    engine = Supervisor(settings)
     async with contextlib.AsyncExitStack() as stack:
-        control = Path(client.control_socket(os.environ))
-        await stack.enter_async_context(serve_lines(control, daemon.answers.control))
+        gateway = await stack.enter_async_context(pod_gateway(settings, engine, grace_s))
+        answers = Answers(wishes, gateway.sessions, engine, gateway.choose_sessions)
+        control = Path(client.control_socket(environ))
+        await stack.enter_async_context(serve_lines(control, answers.control))
         if supervisor_socket is not None:
-            supervisor_socket.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            await stack.enter_async_context(
-                serve_lines(supervisor_socket, daemon.answers.supervision)
-            )
-            from vegd.compat.pages import serve_pages  # noqa: PLC0415 - the beacon goes without
+            _make(supervisor_socket.parent, "BFDD_SUPERVISOR_SOCKET")
+            await stack.enter_async_context(serve_lines(supervisor_socket, answers.supervision))
+        listen = environ.get("BFDD_METRICS_ADDRESS") or _METRICS_ADDRESS
+        await stack.enter_async_context(serve_pages(listen, answers.status, gateway.pages))
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(answers.watch())
+            await gateway.run()
+            watch.cancel()
 
-            listen = os.environ.get("BFDD_METRICS_ADDRESS") or _METRICS_ADDRESS
-            await stack.enter_async_context(serve_pages(listen, daemon.answers.status))
-        await daemon.run(stop, stop_now)
+
+def _make(directory: Path, variable: str) -> None:
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise VegdError(
+            f"{variable}: {directory} cannot be made ({exc.strerror}); "
+            "name a place that this user may write to"
+        ) from exc
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _end(name: str, exc: BaseException | str) -> NoReturn:

@@ -101,9 +101,9 @@ def from_environment(environ: Mapping[str, str], listen: Iterable[str] = ()) -> 
     """
     own = tuple(listen) or _addresses(environ, "POD_IPS")
     new = Timers(
-        _number(environ, "BFD_MIN_TX", 1_000, _MOST_MS) * 1_000,
-        _number(environ, "BFD_MIN_RX", 1_000, _MOST_MS) * 1_000,
-        _number(environ, "BFD_MULTI", 3, 255),
+        number(environ, "BFD_MIN_TX", 1_000, most=_MOST_MS) * 1_000,
+        number(environ, "BFD_MIN_RX", 1_000, most=_MOST_MS) * 1_000,
+        number(environ, "BFD_MULTI", 3, most=255),
     )
     wishes = Wishes(tuple(dict.fromkeys(own)), new)
     for peer in _addresses(environ, "BFD_PEER_IPS"):
@@ -122,10 +122,13 @@ def _addresses(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
         raise ValueError(f"{name}: {exc}") from None
 
 
-def _number(environ: Mapping[str, str], name: str, default: int, most: int) -> int:
+def number(
+    environ: Mapping[str, str], name: str, default: int, *, most: int, least: int = 1
+) -> int:
+    """A whole number of the environment. Raises ValueError naming the variable."""
     text = environ.get(name, "").strip()
     if not text:
         return default
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 1 <= int(text) <= most):
-        raise ValueError(f"{name}: {text!r} is not a number from 1 to {most}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
+        raise ValueError(f"{name}: {text!r} is not a number from {least} to {most}")
     return int(text)

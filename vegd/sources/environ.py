@@ -46,7 +46,15 @@ _Named = tuple[str, str]
 """A value as text, and the variable it was read from."""
 
 
-def read(environ: Mapping[str, str], facts: NodeFacts) -> GatewaySpec | Routing:
+class Gateway(NamedTuple):
+    """A gateway that is to be made."""
+
+    spec: GatewaySpec
+    document: dict[str, Any]
+    """The same as a configuration file has it."""
+
+
+def read(environ: Mapping[str, str], facts: NodeFacts) -> Gateway | Routing:
     """What the environment asks for on this machine. Raises SpecError with every fault, each under
     the name of its variable."""
     return _Reader(environ, facts).read()
@@ -60,7 +68,7 @@ class _Reader:
         self._origins: dict[str, str] = {}
         """For paths of the document: the variable that the value was read from."""
 
-    def read(self) -> GatewaySpec | Routing:
+    def read(self) -> Gateway | Routing:
         if self._text("ENABLE_EVPN") == "true":
             remedy = "remove evpnConf from the gateway, or leave it to Kube-OVN's own image"
             self._refuse("ENABLE_EVPN", "asks for EVPN, which vegd does not do", remedy)
@@ -95,7 +103,7 @@ class _Reader:
         }
         self._give_up_if_faulty()
         try:
-            return GatewaySpec.parse(document)
+            return Gateway(GatewaySpec.parse(document), document)
         except SpecError as exc:
             raise SpecError(map(self._renamed, exc.faults)) from None
 

@@ -1,0 +1,92 @@
+"""The gateway that ``vegd init`` has made, as it leaves it to the pod's main container.
+
+The main container is not told by Kube-OVN what its gateway is; a volume that both containers share
+is the only way. The file is a configuration of vegd, so that every command of vegd reads it; its
+first line says in which form it is. All of it is believed or nothing: who may write to the volume
+besides root could otherwise say what is forwarded.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from vegd import __version__
+from vegd.errors import VegdError
+from vegd.sources.environ import Gateway, Routing
+from vegd.spec import GatewaySpec, parse_bytes, read_stream
+
+VARIABLE = "VEGD_GATEWAY_FILE"
+_FILE = "/usr/local/sbin/vegd-gateway.yaml"
+"""In the one volume that all versions of Kube-OVN give to both containers."""
+_FORM = "# vegd init, form 1: "
+_GATEWAY, _ROUTING = "gateway", "routing only"
+_MODE = 0o644
+
+
+class NotKept(VegdError):
+    """There is no gateway that could be kept; the message says why."""
+
+
+def saved_file(environ: Mapping[str, str]) -> Path:
+    """Where it is."""
+    return Path(environ.get(VARIABLE) or _FILE)
+
+
+def save(path: Path, made: Gateway | Routing) -> None:
+    """Leave it there, whole or not at all. Raises VegdError."""
+    kind = _ROUTING if isinstance(made, Routing) else _GATEWAY
+    document = {} if isinstance(made, Routing) else made.document
+    text = f"{_FORM}{kind}\n# By vegd {__version__}. The main container keeps the gateway so.\n"
+    text += yaml.safe_dump(document, sort_keys=False, default_flow_style=False)
+    try:
+        # A name that nobody knows before: others may write to the directory.
+        number, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(number, "w", encoding="utf-8") as file:
+                file.write(text)
+                os.fchmod(file.fileno(), _MODE)
+            Path(partial).rename(path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+    except OSError as exc:
+        raise VegdError(
+            f"{path}: the gateway cannot be left to the main container ({exc.strerror}); "
+            "make the directory writable"
+        ) from exc
+
+
+def saved(path: Path) -> GatewaySpec:
+    """The gateway that was left there. Raises NotKept."""
+    data = _read(path)
+    first, _, _ = data.partition(b"\n")
+    kind = first.decode(errors="replace").removeprefix(_FORM)
+    if kind == _ROUTING:
+        raise NotKept("with BGP packets are only routed, and the speaker keeps the routes")
+    if kind != _GATEWAY:
+        raise NotKept(f"{path} was not left by a 'vegd init' of this version")
+    spec, faults = parse_bytes(data)
+    if spec is None:
+        raise NotKept(f"{path} has faults ({'; '.join(map(str, faults))})")
+    return spec
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            seen = os.fstat(file.fileno())
+            if not stat.S_ISREG(seen.st_mode) or seen.st_uid or seen.st_mode & 0o022:
+                raise NotKept(f"{path} is not root's alone to write")
+            data, faults = read_stream(file)
+    except OSError as exc:
+        raise NotKept(
+            f"{path} cannot be read ({exc.strerror}); it is left there by 'vegd init', the init "
+            "container of the same image"
+        ) from exc
+    if data is None:
+        raise NotKept(f"{path} {'; '.join(map(str, faults))}")
+    return data
