@@ -88,18 +88,8 @@ class Site:
         return None if body is None else dict(json.loads(body))
 
     def page(self, path: str, method: str = "GET") -> str | None:
-        """A page of the control socket; None while no daemon answers. Starts no process."""
-        connection = http.client.HTTPConnection("vegd", timeout=10)
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.sock.settimeout(10)
-            connection.sock.connect(str(self.runtime_dir / "agent.sock"))
-            connection.request(method, path)
-            return connection.getresponse().read().decode()
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
+        """A page of the control socket; None while no daemon answers."""
+        return page_of(self.runtime_dir / "agent.sock", path, method)
 
     def metric(self, name: str) -> float:
         """The sum of a metric of the running daemon over its labels; 0 while there is none."""
@@ -124,15 +114,11 @@ class Site:
     def sessions(self) -> list[dict[str, Any]]:
         """The sessions of the gateway's engine, as ``vegd sessions --json`` prints them; none while
         no engine answers. Starts no process."""
+        return _sessions_of(self.runtime_dir)
 
-        async def ask() -> list[dict[str, Any]]:
-            async with Client(self.runtime_dir / "bfd.sock") as client:
-                return [each.to_json() for each in (await client.snapshot()).sessions]
-
-        try:
-            return asyncio.run(ask())
-        except (OSError, ControlError):
-            return []
+    def router_sessions(self) -> list[dict[str, Any]]:
+        """Those of the router's engine."""
+        return _sessions_of(self.directory / "router")
 
     def footprint(self) -> str:
         """Everything of the kernel that the daemon could have touched, as text.
@@ -186,6 +172,17 @@ class Site:
         eventually((directory / "bfd.sock").exists, "the router's engine")
         subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
         return directory
+
+
+def _sessions_of(directory: Path) -> list[dict[str, Any]]:
+    async def ask() -> list[dict[str, Any]]:
+        async with Client(directory / "bfd.sock") as client:
+            return [each.to_json() for each in (await client.snapshot()).sessions]
+
+    try:
+        return asyncio.run(ask())
+    except (OSError, ControlError):
+        return []
 
 
 _ROUTER = """
@@ -287,6 +284,21 @@ def build(netns: Callable[[str], str], directory: Path) -> Site:
 def _is_up(ns: str, interface: str) -> bool:
     (link,) = ip_json("link", "show", "dev", interface, ns=ns)
     return bool(link["operstate"] == "UP")
+
+
+def page_of(agent: Path, path: str, method: str = "GET") -> str | None:
+    """A page of an agent's control socket; None while none answers. Starts no process."""
+    connection = http.client.HTTPConnection("vegd", timeout=10)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.sock.settimeout(10)
+        connection.sock.connect(str(agent))
+        connection.request(method, path)
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def get(ns: str, path: str) -> tuple[int, str]:

@@ -86,7 +86,8 @@ def test_parameters_that_cannot_be_set_are_named_and_sessions_stay_up(
         assert status["gate"] == "open"
         eventually(lambda: _up(locked), "both sessions Up")
         _shown(locked, reason)
-        _backs_off(locked)
+        refused = locked.metric("vegd_dataplane_parameter_refused")
+        assert refused == len(status["reasons"])
         run(
             site.gateway,
             *("sysctl", "-qw"),

@@ -34,6 +34,7 @@ from tests.support.pod import (
     old_environment,
 )
 from vegd import lock
+from vegd.sources.saved import saved
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
@@ -243,15 +244,19 @@ def test_the_image_runs_it_in_place_of_kube_ovns_script(netns: Netns, tmp_path: 
     pod = build(netns, (4,), (4,))
     command = f"chmod +t {tmp_path} && bash {SCRIPT}"
     path = f"PATH={Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    left = tmp_path / "gateway.yaml"
     given = [f"{name}={value}" for name, value in environment(4).items()]
     done = subprocess.run(
-        inside(pod.pod, "env", "-i", path, *given, "bash", "-exc", command),
+        inside(
+            pod.pod, "env", "-i", path, f"VEGD_GATEWAY_FILE={left}", *given, "bash", "-exc", command
+        ),
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
+    assert saved(left).internal.interface == "eth0"
     assert _shown(pod, NEAR[4], 4) == POD_OUTSIDE[4]
     assert _initialised(pod, environment(4)) == "nothing to change\n"
 

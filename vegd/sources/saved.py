@@ -25,6 +25,7 @@ _FILE = "/usr/local/sbin/vegd-gateway.yaml"
 _FORM = "# vegd init, form 1: "
 _GATEWAY, _ROUTING = "gateway", "routing only"
 _MODE = 0o644
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class NotKept(VegdError):
@@ -77,7 +78,7 @@ def saved(path: Path) -> GatewaySpec:
 
 def _read(path: Path) -> bytes:
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
             seen = os.fstat(file.fileno())
             if not stat.S_ISREG(seen.st_mode) or seen.st_uid or seen.st_mode & 0o022:
                 raise NotKept(f"{path} is not root's alone to write")
