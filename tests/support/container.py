@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.daemon import get, page_of
+from tests.support.daemon import alive, get, page_of
 from tests.support.netns import fd_path
 from tests.support.pod import Pod
 
@@ -102,7 +102,7 @@ class Containers:
         """The main container from its start until it answers and, at the end, its violent death."""
         started = [
             # A process namespace of its own, so that nothing outlives its first process.
-            *("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
+            *("unshare", "--pid", "--fork", "--mount-proc"),
             *self._inside(_READ_ONLY, *_AS_USER, *(command or (SUPERVISOR, "run"))),
         ]
         with self.log.open("ab") as log:
@@ -115,8 +115,13 @@ class Containers:
             )
             yield
         finally:
-            self.unshare.kill()
+            inside = self.pids
+            for pid in inside[:1] or [self.unshare.pid]:
+                # With it goes everything in its process namespace.
+                os.kill(pid, signal.SIGKILL)
             self.unshare.wait()
+            while any(map(alive, inside)):
+                time.sleep(0.02)
 
     @property
     def pids(self) -> list[int]:
