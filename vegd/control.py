@@ -34,6 +34,7 @@ from vegd.spec import GatewaySpec
 
 log = logging.getLogger(__name__)
 
+_ROUNDS = 2
 _FIGHT_S = 2.0
 """A change by somebody else this soon after a repair looks like a fight."""
 
@@ -201,23 +202,29 @@ class Reconciler:
             )
         _, _, compiled, sources, desired = wish
         intent = compiled.dataplane
-        observed = await self._kernel.observe(desired)
-        plan = diff(observed, desired)
-        if not plan:
-            await self._forget(Judge(intent, sources, local_addresses(intent, facts.interfaces)))
-            self._stood = desired
-            return Convergence(Phase.CONVERGED, FAMILIES, snapshot.generation, intent=compiled)
-        self._originals.note(observed, plan)
-        report = await self._kernel.apply(plan)
-        self._count(report, observed)
-        left = diff(await self._kernel.observe(desired), desired)
-        if any(isinstance(op.object, NftChange) for op in report.applied):
-            self._judged = None
+        left, report = await self._carry_out(desired)
         if not left:
             await self._forget(Judge(intent, sources, local_addresses(intent, facts.interfaces)))
             self._stood = desired
             return Convergence(Phase.CONVERGED, FAMILIES, snapshot.generation, intent=compiled)
         return self._failure(snapshot.generation, compiled, report, left)
+
+    async def _carry_out(self, desired: DataplaneState) -> tuple[Plan, ApplyReport]:
+        """Make it so; returns what is left to do then. What somebody else has undone meanwhile is
+        done once more, before sessions have to go down for it."""
+        observed = await self._kernel.observe(desired)
+        left, report = diff(observed, desired), ApplyReport((), ())
+        for _ in range(_ROUNDS):
+            if not left or not report.ok:
+                break
+            self._originals.note(observed, left)
+            report = await self._kernel.apply(left)
+            self._count(report, observed)
+            if any(isinstance(op.object, NftChange) for op in report.applied):
+                self._judged = None
+            observed = await self._kernel.observe(desired)
+            left = diff(observed, desired)
+        return left, report
 
     def _compile(self, spec: GatewaySpec, facts: NodeFacts) -> _Wish | Waiting:
         if self._wish is None or self._wish.spec is not spec or self._wish.facts != facts:

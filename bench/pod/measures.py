@@ -1,24 +1,24 @@
-"""The main container of a gateway pod under its limits: how it starts, what it holds, what it bears."""
+"""The main container of a gateway pod under its limits: its start, its memory, what it bears."""
 
 import asyncio
 import contextlib
 import http.client
 import os
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from bench.support.cgroups import Group, Memory, group
+from bench.support.processes import busy
 from bfd.client import Client
 from bfd.config import SessionConfig, SessionKey
 from tests.support.bfd_process import socket_in
 from tests.support.container import SUPERVISOR, Containers
 from tests.support.daemon import Site
-from tests.support.netns import NamespaceFactory, ip, run
+from tests.support.netns import NamespaceFactory, ip_batch, run
 from tests.support.pod import GATEWAYS_INSIDE, POD_INSIDE, build, environment
 
 _MIB = 1 << 20
@@ -51,7 +51,9 @@ class Load(NamedTuple):
 class Bench:
     """A gateway whose main container runs in a control group."""
 
-    def __init__(self, limits: Limits, directory: Path, made: Group, netns: NamespaceFactory):
+    def __init__(
+        self, limits: Limits, directory: Path, made: Group, netns: NamespaceFactory
+    ) -> None:
         self.group = made
         self.pod = build(netns)
         self.router = Site(self.pod.pod, self.pod.vpc, self.pod.outside, directory)
@@ -102,7 +104,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._watch)
         self.most = Memory(0, 0)
 
-    def __enter__(self) -> "Sampler":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -188,9 +190,7 @@ def _change(made: Bench, count: int) -> Samples:
             route = f"route {{}} 203.0.113.{each}/32 dev net1 table {2000 + number % 7}"
             lines += [route.format("add"), route.format("del")]
         lines[-2:] = ["rule del priority 1001", "route flush table 1001"]
-        subprocess.run(
-            ["ip", "-n", ns, "-batch", "-"], input="\n".join(lines), text=True, check=True
-        )
+        ip_batch(lines, ns)
         made.containers.eventually(lambda: "1001:" in run(ns, "ip", "rule").stdout, "the rule")
         if number % 1000 == 0:
             run(ns, "nft", "add rule inet vegd guard accept")
@@ -235,20 +235,13 @@ def _request(made: Bench, count: int) -> Samples:
 
 def _probe(made: Bench, count: int) -> Samples:
     """Exec probes while two loops keep the processors busy."""
-    loops = [
-        subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() or 1)
-    ]
     waits = []
-    try:
+    with busy(os.cpu_count() or 1):
         for _ in range(count):
             began = time.monotonic()
             made.containers.says(SUPERVISOR, "live")
             waits.append((time.monotonic() - began) * 1000)
             made.containers.says("bfdd-control", "status")
-    finally:
-        for each in loops:
-            each.kill()
-            each.wait()
     return {"probe_ms": waits}
 
 
@@ -272,5 +265,4 @@ def _flap(made: Bench, count: int) -> None:
 
 
 def _states(made: Bench) -> set[str]:
-    page: Callable[[], dict[str, object]] = made.containers.status
-    return {each["state"] for each in page()["sessions"]}  # type: ignore[attr-defined]
+    return {each["state"] for each in made.containers.status()["sessions"]}

@@ -116,9 +116,9 @@ class Containers:
             yield
         finally:
             inside = self.pids
-            for pid in inside[:1] or [self.unshare.pid]:
-                # With it goes everything in its process namespace.
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                # With the first one goes everything in its process namespace.
+                os.kill(inside[0] if inside else self.unshare.pid, signal.SIGKILL)
             self.unshare.wait()
             while any(map(alive, inside)):
                 time.sleep(0.02)

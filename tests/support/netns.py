@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,15 @@ def ip(*args: str, ns: str | None = None) -> None:
     """Run ``ip`` in a namespace; a failure carries what it printed."""
     command = ["ip", *(["-n", ns] if ns else []), *args]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
+def ip_batch(lines: Iterable[str], ns: str) -> None:
+    """Run many ``ip`` commands in a namespace, in one process."""
+    command = ["ip", "-n", ns, "-batch", "-"]
+    text = "".join(f"{line}\n" for line in lines)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
 

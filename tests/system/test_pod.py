@@ -1,15 +1,19 @@
 """The containers of a gateway pod as Kube-OVN starts them: what init makes, main keeps, as uid
 65534 with the capabilities and mounts that it has there, beside BFD sessions with a real engine."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from bench.support.cgroups import group
+from bench.support.processes import busy
 from tests.support.container import CAPABILITY_BITS, SCRIPTS, SUPERVISOR, USER, Containers
 from tests.support.daemon import Site
 from tests.support.dataplane import conversation, exchange
-from tests.support.netns import ip, run
+from tests.support.netns import ip, ip_batch, run
 from tests.support.pod import (
     GATEWAYS_INSIDE,
     NEAR,
@@ -30,7 +34,9 @@ STRAY = ("198.51.100.0/24", "dev", "net1", "table", "1000", "proto", "86")
 class Gateway:
     """A pod with its containers, and the router's BFD engine."""
 
-    def __init__(self, netns: Netns, directory: Path, *versions: int) -> None:
+    def __init__(
+        self, netns: Netns, directory: Path, *versions: int, groups: Sequence[Path] = ()
+    ) -> None:
         self.pod = build(netns, versions, versions)
         self.router = Site(self.pod.pod, self.pod.vpc, self.pod.outside, directory)
         given = {
@@ -40,7 +46,7 @@ class Gateway:
             "BFD_MIN_RX": "200",
             "BFD_MULTI": "5",
         }
-        self.containers = Containers(self.pod, directory, given)
+        self.containers = Containers(self.pod, directory, given, groups)
         self.peers = {GATEWAYS_INSIDE[each]: POD_INSIDE[each] for each in versions}
 
     def shown(self, version: int = 4) -> str:
@@ -227,3 +233,44 @@ def test_the_older_line_keeps_the_gateway_as_well(gateway: Gateway) -> None:
         containers.eventually(lambda: pod.footprint() == standing, "what init has left")
         assert gateway.shown() == POD_OUTSIDE[4]
         assert containers.exec(SUPERVISOR, "live").returncode == 1
+
+
+@pytest.mark.timeout(300)
+def test_under_kube_ovns_limits_probes_are_answered_and_sessions_stay_up(
+    netns: Netns, tmp_path: Path
+) -> None:
+    """The limits of its master, and a neighbour on each processor that never sleeps."""
+    with ExitStack() as stack:
+        # 200m asked for, and 48 of 64 MiB: that is what is left for others.
+        made = stack.enter_context(group(0.3, 204, 48 << 20))
+        gateway = Gateway(netns, tmp_path, 4, 6, groups=made.procs)
+        stack.callback(gateway.router.close)
+        gateway.router.router_engine(gateway.peers, interval_ms=1000, multiplier=3)
+        containers = gateway.containers
+        containers.init(environment(4, 6))
+        stack.enter_context(containers.main())
+        containers.eventually(lambda: containers.states() == ["Up", "Up"], "both sessions Up")
+        assert "too small" not in containers.log.read_text()
+        stack.enter_context(busy(os.cpu_count() or 1))
+        for number in range(4):
+            assert containers.says(SUPERVISOR, "live") == ""
+            assert containers.says("bfdd-control", "status").startswith("There are 2 sessions:\n")
+            route = "route {} 203.0.113.0/24 dev net1"
+            strange = [route.format("add"), route.format("del")] * 50
+            ip_batch([*strange, "rule del priority 1001"], gateway.pod.pod)
+            containers.eventually(
+                lambda: "1001:" in run(gateway.pod.pod, "ip", "rule").stdout, f"rule {number}"
+            )
+            assert containers.metric("vegd_bfd_engine_up") == 1
+        assert containers.states() == ["Up", "Up"]
+        assert made.kills() == 0
+
+
+def test_limits_that_are_too_small_are_told(netns: Netns, tmp_path: Path) -> None:
+    with group(0.09, None, 40 << 20) as made:
+        gateway = Gateway(netns, tmp_path, 4, groups=made.procs)
+        gateway.containers.init(environment(4))
+        with gateway.containers.main():
+            log = gateway.containers.log.read_text()
+    assert log.count("the memory limit of 40 MiB is too small: the kernel will kill ") == 1
+    assert log.count("the CPU limit of 90m is too small: ") == 1
