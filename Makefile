@@ -6,6 +6,7 @@
 #   make bench-controller [QUICK=1]   the controller with 1,000 gateways on a real API server
 #   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
 #   make image [IMAGE=name:tag] [BASE=name|debootstrap] [ENGINE=docker|podman|buildah]   docs/image.md
+#   make bench-pod [QUICK=1]       memory, start and probes of Kube-OVN's main container under its limits
 #   make fuzz [FUZZ_INPUT=packet|control] [FUZZ_SECONDS=60]   coverage-guided fuzzing (docs/testing.md)
 #   make simulate [SEED=0] [COUNT=10]   long histories in virtual time (docs/testing.md)
 # The rest: make lint, make format, make conformance (docs/conformance.md), make image-lock, make clean.
@@ -105,6 +106,10 @@ bench-packages: run-packages
 	$(call install_packages,$(BENCH_PACKAGES))
 bench-dataplane: bench-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m bench.dataplane $(if $(QUICK),--quick)
+
+.PHONY: bench-pod
+bench-pod: run-packages $(VENV)/ready
+	$(SUDO) $(BIN)/python -m bench.pod $(if $(QUICK),--quick)
 
 .PHONY: lint format clean
 lint: $(VENV)/ready

@@ -35,7 +35,6 @@ from vegd.texts import (
     read_network,
     read_prefix,
 )
-from vegd.yamltext import parse_yaml
 
 __all__ = [
     "Announce",
@@ -399,6 +398,8 @@ def _unreadable(reason: str) -> Fault:
 
 def parse_bytes(data: bytes) -> tuple[GatewaySpec | None, tuple[Fault, ...]]:
     """The specification in YAML text, and every fault; None if there is any."""
+    from vegd.yamltext import parse_yaml  # noqa: PLC0415 - not for who reads no YAML
+
     document, faults = parse_yaml(data)
     if document is None:
         return None, faults

@@ -8,7 +8,6 @@ fields is judged in `vegd.spec_checks`.
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -152,6 +151,8 @@ def read_bandwidth(text: str) -> int | Refusal:
     if found is None or not text.isascii():
         return Refusal("is no bandwidth", "write Mbit/s, or bit/s with M, Mi, G or Gi, as in 1.5G")
     plain, number, unit = found.groups()
+    from fractions import Fraction  # noqa: PLC0415 - for who limits the bandwidth only
+
     bits = Fraction(plain) * 10**6 if plain else Fraction(number) * _BITS[unit]
     mbits = ceil(bits / 10**6)
     if mbits > _MOST_MBITS:

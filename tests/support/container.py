@@ -99,20 +99,20 @@ class Containers:
 
     @contextlib.contextmanager
     def main(self, *command: str, **environment: str) -> Iterator[None]:
-        """The main container from its start until it answers and, at the end, its violent death."""
+        """The main container, from when it listens until, at the end, its violent death."""
         started = [
             # A process namespace of its own, so that nothing outlives its first process.
             *("unshare", "--pid", "--fork", "--mount-proc"),
             *self._inside(_READ_ONLY, *_AS_USER, *(command or (SUPERVISOR, "run"))),
         ]
+        (self.runtime_dir / "bfdd.sock").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.unshare = subprocess.Popen(
                 started, stdout=log, stderr=log, env=self.environment | environment
             )
         try:
-            self.eventually(
-                lambda: self.exec("bfdd-control", "status").returncode == 0, "an answer"
-            )
+            # No command is run for that: it would share the limits of the container.
+            self.eventually((self.runtime_dir / "bfdd.sock").exists, "its socket")
             yield
         finally:
             inside = self.pids
@@ -182,7 +182,7 @@ class Containers:
 
     def _inside(self, script: str, *command: str) -> list[str]:
         groups = "".join(f"echo $$ >{each}\n" for each in self._groups)
-        script = f'{groups}{_CONTAINER}{script}exec "$@"'
+        script = f'{_CONTAINER}{script}{groups}exec "$@"'
         enter = ("unshare", "--mount", "nsenter", f"--net={fd_path(self.pod.pod)}")
         return [*enter, "sh", "-c", script, "sh", str(self.directory), str(ROOT), *command]
 

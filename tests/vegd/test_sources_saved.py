@@ -11,7 +11,7 @@ import pytest
 from vegd.errors import VegdError
 from vegd.sources.environ import Gateway, Routing
 from vegd.sources.saved import NotKept, save, saved, saved_file
-from vegd.spec import GatewaySpec
+from vegd.spec import GatewaySpec, load
 
 DOCUMENT = {
     "internal": {"interface": "eth0", "gateways": ["192.168.0.1", "fd00::1"]},
@@ -29,7 +29,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_was_left_is_what_is_found_and_root_alone_may_write_it(file: Path) -> None:
-    assert saved(file) == GATEWAY.spec
+    assert saved(file) == load(file) == GATEWAY.spec
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert list(file.parent.iterdir()) == [file]
 
@@ -73,13 +73,13 @@ def _made_a_pipe(path: Path) -> None:
         (lambda path: path.chmod(0o664), "is not root's alone to write"),
         (lambda path: path.chmod(0o646), "is not root's alone to write"),
         (_linked, "cannot be read (Too many levels of symbolic links)"),
-        (_replaced("interface: eth0", "interface: [eth0]"), "has faults (internal.interface: "),
-        (_replaced("net1", "net1\n  unknown: 1"), "has faults (external.unknown: "),
+        (_replaced('"eth0"', "5"), "has faults (internal.interface: "),
+        (_replaced('"net1",', '"net1", "unknown": 1,'), "has faults (external.unknown: "),
         (_replaced("form 1", "form 2"), "was not left by a 'vegd init' of this version"),
         (_replaced(": gateway", ": gate"), "was not left by a 'vegd init' of this version"),
         (lambda path: path.write_text(""), "was not left by a 'vegd init' of this version"),
         (lambda path: path.write_bytes(b"\xff\n"), "was not left by a 'vegd init' of this version"),
-        (lambda path: os.truncate(path, 80), "has faults ("),
+        (lambda path: os.truncate(path, 120), "has faults ("),
         (lambda path: os.truncate(path, 5_000_000), "is larger than 4,000,000 bytes"),
     ],
 )
