@@ -5,12 +5,10 @@ into the image; in another one there are peers that speak packet by packet, as O
 router that has taken one from the TTL.
 """
 
-import asyncio
 import contextlib
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -23,9 +21,9 @@ import pytest
 
 from bfd.client import Client
 from bfd.fsm import State
-from bfd.realtime import open_many_files
 from tests.support import netns as net
 from tests.support.bfd_process import ScriptedPeer
+from tests.support.clients import survives_its_clients
 from tests.support.daemon import get
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -274,44 +272,11 @@ async def test_an_engine_that_hangs_is_told_later(pod: Pod) -> None:
         pod.eventually(lambda: " remote=10.99.0.3 " in pod.run("bfdd-control", "status").stdout)
 
 
-async def _ask(path: Path, data: bytes, *, end: bool = False) -> bytes:
-    """What is answered to these bytes, until the other side closes."""
-    reader, writer = await asyncio.open_unix_connection(path, limit=1 << 20)
-    try:
-        writer.write(data)
-        await writer.drain()
-        if end:
-            writer.write_eof()
-        async with asyncio.timeout(WITHIN_S):
-            return await reader.read()
-    except ConnectionError:
-        return b""
-    finally:
-        writer.close()
-
-
 async def test_the_sockets_survive_their_clients(pod: Pod) -> None:
-    open_many_files()
     with pod.daemon(SUPERVISOR, "run"):
         pod.eventually(lambda: pod.run(SUPERVISOR, "live").returncode == 0)
-        for path, request in ((pod.socket, b"live\n"), (pod.control, b"status\n")):
-            well = await _ask(path, request)
-            assert well.startswith((b'{"status":{"Live":true,', b"ok\nThere are 2 sessions:\n"))
-            assert await _ask(path, request[:-1], end=True) == well
-            assert await _ask(path, b"", end=True) == b""
-            assert await _ask(path, b"li") == b""
-            assert await _ask(path, b"x" * 100_000) == b""
-            for rubbish in (b"\n", b"\x00\xff\xfe\n", b"live live\n", b"[" * 2_000 + b"\n"):
-                assert await _ask(path, rubbish)
-            for _ in range(100):
-                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
-                    gone.connect(str(path))
-                    gone.sendall(request)
-            # On a slow machine some are too late for their answers; no other one is given.
-            answers = await asyncio.gather(*(_ask(path, request) for _ in range(1_000)))
-            assert well in answers
-            assert set(answers) <= {well, b""}
-            assert await _ask(path, request) == well
+        await survives_its_clients(pod.socket, b"live\n", b'{"status":{"Live":true,')
+        await survives_its_clients(pod.control, b"status\n", b"ok\nThere are 2 sessions:\n")
         assert (pod.directory / "log").read_text().count("Traceback") == 0
         assert pod.says(SUPERVISOR, "live") == ""
 

@@ -10,6 +10,7 @@ import pytest
 
 from bench.support.cgroups import group
 from bench.support.processes import busy
+from tests.support.clients import survives_its_clients
 from tests.support.container import CAPABILITY_BITS, SCRIPTS, SUPERVISOR, USER, Containers
 from tests.support.daemon import Site
 from tests.support.dataplane import conversation, exchange
@@ -166,6 +167,22 @@ def test_without_a_gateway_that_was_left_the_sessions_are_kept_alone(gateway: Ga
 def test_with_bgp_the_sessions_are_kept_alone(gateway: Gateway) -> None:
     gateway.containers.init({**environment(4, 6), "ENABLE_BGP": "true"})
     _alone(gateway, "with BGP packets are only routed, and the speaker keeps the routes")
+
+
+async def test_a_crowd_on_the_sockets_costs_neither_session_nor_gateway(gateway: Gateway) -> None:
+    pod, containers = gateway.pod, gateway.containers
+    containers.init(environment(4, 6))
+    standing = pod.footprint()
+    with containers.main():
+        containers.eventually(lambda: containers.states() == ["Up", "Up"], "both sessions Up")
+        supervisor = containers.state / "control.sock"
+        await survives_its_clients(supervisor, b"ready\n", b'{"status":{"Live":true,"Ready":true,')
+        control = containers.runtime_dir / "bfdd.sock"
+        await survives_its_clients(control, b"status\n", b"ok\nThere are 2 sessions:\n")
+        ip("rule", "del", "priority", "1001", ns=pod.pod)
+        containers.eventually(lambda: pod.footprint() == standing, "what init has left")
+        assert containers.states() == ["Up", "Up"]
+        assert containers.log.read_text().count("Traceback") == 0
 
 
 def _alone(gateway: Gateway, reason: str) -> None:
