@@ -26,16 +26,35 @@ class Throttled(NamedTuple):
     """Microseconds that a processor was denied, added up over the processors."""
 
 
-def memory_limit(proc: Path = Path("/proc/self")) -> int | None:
-    """The least memory limit, in bytes, of the groups that a process is in; None when there is
-    none, or the kernel does not tell."""
-    limits = []
-    for group in _groups(proc, "memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            with contextlib.suppress(OSError, ValueError):  # "max" is no number
-                limits.append(int((group / name).read_text()))
+class Memory(NamedTuple):
+    """In bytes, each of the group that has the least."""
+
+    limit: int
+    left: int
+    """What may still be asked for; pages of files count as free, as the kernel takes them back."""
+
+
+def memory(proc: Path = Path("/proc/self")) -> Memory | None:
+    """What the limits of the groups that a process is in leave it; None where there is no limit, or
+    the kernel does not tell."""
+    found = [each for group in _groups(proc, "memory") if (each := _memory(group)) is not None]
+    if not found:
+        return None
+    return Memory(min(each.limit for each in found), min(each.left for each in found))
+
+
+def _memory(group: Path) -> Memory | None:
+    names = ("max", "current", "file", "shmem")
+    if not (group / "memory.max").exists():
+        names = ("limit_in_bytes", "usage_in_bytes", "total_cache", "total_shmem")
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in names[:2])
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        files = int(stat[names[2]]) - int(stat[names[3]])
+    except (OSError, ValueError, KeyError):  # "max" is no number
+        return None
     # cgroup v1 has a number for "none", too: the largest multiple of a page.
-    return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
+    return Memory(limit, limit - used + files) if limit < _NO_LIMIT else None
 
 
 class Throttling:

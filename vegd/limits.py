@@ -3,12 +3,15 @@
 import logging
 from collections.abc import Iterator
 
-from bfd.cgroup import Throttling, memory_limit
+from bfd.cgroup import Throttling, memory
+from vegd.errors import VegdError
 
 log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 _LEAST_BYTES = 48 * _MIB
+_COMMAND_BYTES = 30 * _MIB
+_WITH_COMMANDS_BYTES = 80 * _MIB
 _LEAST_CPU = 0.1
 
 
@@ -33,5 +36,17 @@ def complain() -> None:
         processors = throttling.limit()
     finally:
         throttling.close()
-    for line in too_small(memory_limit(), processors):
+    granted = memory()
+    for line in too_small(granted and granted.limit, processors):
         log.warning("%s", line)
+
+
+def spare_the_daemon() -> None:
+    """Raises VegdError where a command would take the memory of the daemon beside it."""
+    granted = memory()
+    if granted is not None and granted.left < _COMMAND_BYTES:
+        raise VegdError(
+            f"the memory limit of {granted.limit // _MIB} MiB leaves {granted.left // _MIB} MiB, "
+            f"and this command takes {_COMMAND_BYTES // _MIB}, which could end the daemon; raise "
+            f"the limit to {_WITH_COMMANDS_BYTES // _MIB} MiB"
+        )

@@ -19,7 +19,8 @@ from vegd.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_START_S = 10.0
+_START_S = 30.0
+"""With a CPU limit of 0.05 processors it takes more than ten."""
 _STEADY_S = 60.0
 _BREATH_S = 0.1
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bfd.cgroup import Throttled, Throttling, memory_limit
+from bfd.cgroup import Memory, Throttled, Throttling, memory
 from bfd.vitals import Vitals, VitalsReader
 
 V1 = "nr_periods 90\nnr_throttled 7\nthrottled_time 210000000\nnr_bursts 0\n"
@@ -120,26 +120,31 @@ def test_the_counters_are_read_anew_each_time(proc: Proc) -> None:
     assert throttling.read() is None
 
 
-def test_the_least_memory_limit_counts_and_one_without_limit_has_none(proc: Proc) -> None:
+def test_v2_the_tightest_memory_counts_and_files_are_free(proc: Proc) -> None:
     proc.memberships("0::/pod/main")
     proc.mounts(("/", "unified", "cgroup2", "rw"))
-    proc.group("unified/pod", memory__max="52428800\n")
-    proc.group("unified/pod/main", memory__max="67108864\n")
-    assert memory_limit(proc.proc / "self") == 50 << 20
+    stat = f"anon {20 << 20}\nfile {9 << 20}\nshmem {1 << 20}\n"
+    used = f"{31 << 20}\n"
+    here = {"memory__current": used, "memory__stat": stat}
+    proc.group("unified/pod", memory__max="52428800\n", **here)
+    proc.group("unified/pod/main", memory__max="67108864\n", **here)
+    assert memory(proc.proc / "self") == Memory(50 << 20, 27 << 20)
     proc.group("unified/pod", memory__max="max\n")
-    assert memory_limit(proc.proc / "self") == 64 << 20
+    assert memory(proc.proc / "self") == Memory(64 << 20, 41 << 20)
     proc.group("unified/pod/main", memory__max="max\n")
-    assert memory_limit(proc.proc / "self") is None
+    assert memory(proc.proc / "self") is None
 
 
-def test_v1_has_a_number_for_no_limit(proc: Proc) -> None:
+def test_v1_has_a_number_for_no_memory_limit(proc: Proc) -> None:
     proc.memberships("4:memory:/main", "0::/")
     proc.mounts(("/", "memory", "cgroup", "rw,memory"), ("/", "unified", "cgroup2", "rw"))
-    proc.group("memory", memory__limit_in_bytes="9223372036854771712\n")
-    proc.group("memory/main", memory__limit_in_bytes="67108864\n")
-    assert memory_limit(proc.proc / "self") == 64 << 20
+    stat = f"cache {99 << 20}\ntotal_cache {9 << 20}\ntotal_shmem {1 << 20}\n"
+    here = {"memory__usage_in_bytes": f"{31 << 20}\n", "memory__stat": stat}
+    proc.group("memory", memory__limit_in_bytes="9223372036854771712\n", **here)
+    proc.group("memory/main", memory__limit_in_bytes="67108864\n", **here)
+    assert memory(proc.proc / "self") == Memory(64 << 20, 41 << 20)
     proc.group("memory/main", memory__limit_in_bytes="9223372036854771712\n")
-    assert memory_limit(proc.proc / "self") is None
+    assert memory(proc.proc / "self") is None
 
 
 def test_vitals_know_how_long_the_engine_waited_for_a_processor(proc: Proc) -> None:

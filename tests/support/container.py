@@ -64,7 +64,7 @@ _AS_USER = (
 
 class Containers:
     """Init and main container of one pod. `directory` is the test's; `groups` are files of control
-    groups that a process number is written to, to be in them."""
+    groups that a process number is written to, for the main container, which alone has limits."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Containers:
             **environment,
         }
         self.unshare: subprocess.Popen[bytes]
-        self._groups = groups
+        self._join = "".join(f"echo $$ >{each}\n" for each in groups)
 
     def init(self, environment: Mapping[str, str]) -> str:
         """The init container, which has to succeed; what it prints."""
@@ -103,7 +103,7 @@ class Containers:
         started = [
             # A process namespace of its own, so that nothing outlives its first process.
             *("unshare", "--pid", "--fork", "--mount-proc"),
-            *self._inside(_READ_ONLY, *_AS_USER, *(command or (SUPERVISOR, "run"))),
+            *self._inside(_READ_ONLY + self._join, *_AS_USER, *(command or (SUPERVISOR, "run"))),
         ]
         (self.runtime_dir / "bfdd.sock").unlink(missing_ok=True)
         with self.log.open("ab") as log:
@@ -139,7 +139,7 @@ class Containers:
         """Run a command in the running main container, as a probe does."""
         if not self.pids:
             return subprocess.CompletedProcess(command, 1, "", "there is no container")
-        script = "".join(f"echo $$ >{each}\n" for each in self._groups) + 'exec "$@"'
+        script = f'{self._join}exec "$@"'
         enter = ("nsenter", f"--target={self.pids[0]}", "--mount", "--net", "--pid", "--wd=/")
         return self._run(["sh", "-c", script, "sh", *enter, *_AS_USER, *command], self.environment)
 
@@ -181,8 +181,7 @@ class Containers:
             time.sleep(0.1)
 
     def _inside(self, script: str, *command: str) -> list[str]:
-        groups = "".join(f"echo $$ >{each}\n" for each in self._groups)
-        script = f'{_CONTAINER}{script}{groups}exec "$@"'
+        script = f'{_CONTAINER}{script}exec "$@"'
         enter = ("unshare", "--mount", "nsenter", f"--net={fd_path(self.pod.pod)}")
         return [*enter, "sh", "-c", script, "sh", str(self.directory), str(ROOT), *command]
 

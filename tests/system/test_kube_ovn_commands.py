@@ -288,6 +288,12 @@ async def test_the_sockets_survive_their_clients(pod: Pod) -> None:
         ([SUPERVISOR, "run"], {"POD_IPS": ""}, "POD_IPS, BFD_PEER_IPS: there are no two addresses"),
         ([SUPERVISOR, "run"], {"BFD_PEER_IPS": "x"}, "BFD_PEER_IPS: 'x' does not appear to be an"),
         ([SUPERVISOR, "run"], {"BFDD_METRICS_ADDRESS": "x"}, "BFDD_METRICS_ADDRESS: 'x' cannot be"),
+        (
+            [SUPERVISOR, "run"],
+            {"VEGD_DRAIN_GRACE": "x"},
+            "VEGD_DRAIN_GRACE: 'x' is not a number fr",
+        ),
+        ([SUPERVISOR, "run"], {"VEGD_RUNTIME_DIR": "/proc/x"}, "VEGD_RUNTIME_DIR: /proc/x cannot "),
         (["bfdd-beacon", "--listen=here"], {}, "'here' does not appear to be an IPv4 or IPv6"),
         (["bash", str(SCRIPTS / "start-bfdd.sh")], {"POD_IPS": ""}, "POD_IPS: missing, it lists"),
         ([SUPERVISOR, "alive"], {}, "usage: kube-ovn-bfdd-supervisor <run|live|ready|status>"),

@@ -284,10 +284,20 @@ def test_under_kube_ovns_limits_probes_are_answered_and_sessions_stay_up(
 
 
 def test_limits_that_are_too_small_are_told(netns: Netns, tmp_path: Path) -> None:
-    with group(0.09, None, 40 << 20) as made:
+    with ExitStack() as stack:
+        made = stack.enter_context(group(0.09, None, 40 << 20))
         gateway = Gateway(netns, tmp_path, 4, groups=made.procs)
+        stack.callback(gateway.router.close)
+        gateway.router.router_engine(gateway.peers, interval_ms=1000, multiplier=3)
         gateway.containers.init(environment(4))
-        with gateway.containers.main():
-            log = gateway.containers.log.read_text()
+        containers = gateway.containers
+        stack.enter_context(containers.main())
+        containers.eventually(lambda: containers.states() == ["Up"], "the session Up")
+        refused = containers.exec("vegd", "status")
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("vegd: the memory limit of 40 MiB leaves ")
+        assert containers.states() == ["Up"]
+        assert made.kills() == 0
+        log = containers.log.read_text()
     assert log.count("the memory limit of 40 MiB is too small: the kernel will kill ") == 1
     assert log.count("the CPU limit of 90m is too small: ") == 1

@@ -24,6 +24,11 @@ def main() -> None:
 
         daemon(command, arguments)
         return
-    from vegd.cli.app import run_command_line  # noqa: PLC0415 - see above
+    from vegd.cli.complaints import complaining  # noqa: PLC0415 - see above
+    from vegd.limits import spare_the_daemon  # noqa: PLC0415
 
-    run_command_line()
+    with complaining():
+        spare_the_daemon()
+        from vegd.cli.app import run_command_line  # noqa: PLC0415 - only now
+
+        run_command_line()
