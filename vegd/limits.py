@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 _MIB = 1 << 20
 _LEAST_BYTES = 48 * _MIB
-_COMMAND_BYTES = 30 * _MIB
+_COMMAND_BYTES = 29 * _MIB
 _WITH_COMMANDS_BYTES = 80 * _MIB
 _LEAST_CPU = 0.1
 
