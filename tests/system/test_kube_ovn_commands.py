@@ -320,6 +320,19 @@ def test_a_second_daemon_does_not_take_the_place_of_the_first(pod: Pod) -> None:
         assert pod.says("bfdd-control", "status").startswith("There are 2 sessions:\n")
 
 
+def test_the_daemon_loads_nothing_that_it_has_no_use_for() -> None:
+    code = (
+        "import sys; sys.argv = ['kube-ovn-bfdd-supervisor', 'run']\n"
+        "from vegd.compat.client import supervisor\n"
+        "try: supervisor()\nexcept SystemExit: pass\n"
+        "print(*{name.partition('.')[0] for name, each in sys.modules.items() if each})"
+    )
+    done = subprocess.run([sys.executable, "-Ic", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"vegd", "dataplane", "msgspec"} <= loaded
+    assert not loaded & {"ssl", "yaml", "typer", "rich", "pyroute2", "fractions", "scapy"}
+
+
 def test_a_probe_loads_next_to_nothing() -> None:
     directory = SCRIPTS.parents[1] / "vegd/compat"
     code = f"import sys; sys.path.insert(0, {str(directory)!r}); import client; print(*sys.modules)"
