@@ -7,6 +7,7 @@
 #   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
 #   make image [IMAGE=name:tag] [BASE=name|debootstrap] [ENGINE=docker|podman|buildah]   docs/image.md
 #   make bench-pod [QUICK=1]       memory, start and probes of Kube-OVN's main container under its limits
+#   make bench-observer            what flow logs and metrics of connections cost
 #   make fuzz [FUZZ_INPUT=packet|control] [FUZZ_SECONDS=60]   coverage-guided fuzzing (docs/testing.md)
 #   make simulate [SEED=0] [COUNT=10]   long histories in virtual time (docs/testing.md)
 # The rest: make lint, make format, make conformance (docs/conformance.md), make image-lock, make clean.
@@ -110,6 +111,9 @@ bench-dataplane: bench-packages $(VENV)/ready
 .PHONY: bench-pod
 bench-pod: run-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m bench.pod $(if $(QUICK),--quick)
+.PHONY: bench-observer
+bench-observer: run-packages $(VENV)/ready
+	$(SUDO) $(BIN)/python -m bench.observer
 
 .PHONY: lint format clean
 lint: $(VENV)/ready

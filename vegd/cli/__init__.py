@@ -1,9 +1,10 @@
 """The ``vegd`` command: one module per command, imported when it is used.
 
-The processes that stay, ``vegd bfd``, ``run`` and ``agent``, are dispatched before anything else is
-imported, so that they carry only what they need: the engine nothing but the standard library, the
-agent no command line of the others and, until a probe needs it, no OpenSSL. Exit status of every
-command: 0 well, 1 not well, 2 bad usage or bad configuration, 3 the daemon could not be asked.
+The processes that stay, ``vegd bfd``, ``run``, ``agent`` and ``observe``, are dispatched before
+anything else is imported, so that they carry only what they need: the engine nothing but the
+standard library, the others no command line of the rest and, until a probe needs it, no OpenSSL.
+Exit status of every command: 0 well, 1 not well, 2 bad usage or bad configuration, 3 the daemon
+could not be asked.
 """
 
 import sys
@@ -24,6 +25,10 @@ def main() -> None:
 
         daemon(command, arguments)
         return
+    if command == "observe":
+        from vegd.observer.client import main as observer  # noqa: PLC0415 - see above
+
+        observer(arguments)
     from vegd.cli.complaints import complaining  # noqa: PLC0415 - see above
     from vegd.limits import spare_the_daemon  # noqa: PLC0415
 

@@ -55,7 +55,13 @@ def vegd(
     """
 
 
-for process in (processes.run, processes.agent, processes.bfd, processes.controller):
+for process in (
+    processes.run,
+    processes.agent,
+    processes.bfd,
+    processes.observe,
+    processes.controller,
+):
     app.command(add_help_option=False, context_settings=processes.PASS_ON)(process)
 app.command()(check.check)
 app.command()(adopt.adopt)

@@ -27,6 +27,13 @@ def bfd(context: typer.Context) -> None:
     raise typer.Exit(main(context.args))
 
 
+def observe(context: typer.Context) -> None:
+    """Tell of the connections of a Kube-OVN gateway pod: flow logs and metrics."""
+    from vegd.observer.client import main  # noqa: PLC0415 - --help stays quick
+
+    main(context.args)
+
+
 def controller(context: typer.Context) -> None:
     """Make the gateways of a cluster as their VpcEgressGateway resources say."""
     from vegd.cli.controller import main  # noqa: PLC0415 - --help stays quick
