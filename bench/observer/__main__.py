@@ -135,7 +135,7 @@ def _page() -> str:
 def observer(made: Site, case: Case) -> Iterator[Observer]:
     """An observer on a gateway."""
     with contextlib.ExitStack() as stack:
-        group = [stack.enter_context(cpu_group(case.cpu, 204))] if case.cpu else []
+        group = [stack.enter_context(cpu_group(case.cpu, 1024))] if case.cpu else []
         yield stack.enter_context(_running(made, case, group))
 
 
