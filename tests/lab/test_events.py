@@ -7,20 +7,19 @@ from vegd.lab.topology import Family, LabOptions, Topology
 
 
 def test_the_newest_state_of_each_session_counts(tmp_path: Path) -> None:
-    gateways = Topology(LabOptions()).gateways
-    for gateway in gateways:
-        for family in Family:
-            events.add(tmp_path, gateway.name, family, "Up")
-    assert events.up(tmp_path, gateways)
+    peers = list(Topology(LabOptions()).peers())
+    for gateway, family in peers:
+        events.add(tmp_path, gateway.name, family, "Up")
+    assert events.up(tmp_path, peers)
     events.add(tmp_path, "gw2", Family.IPV6, "Down")
-    assert not events.up(tmp_path, gateways)
-    assert events.up(tmp_path, gateways[:1])
+    assert not events.up(tmp_path, peers)
+    assert events.up(tmp_path, [each for each in peers if each[0].name == "gw1"])
     assert events.newest(tmp_path)["gw2", "ipv6"].state == "Down"
     assert len(events.read(tmp_path)) == 5
 
 
 def test_without_events_nothing_is_up(tmp_path: Path) -> None:
-    assert not events.up(tmp_path, Topology(LabOptions()).gateways)
+    assert not events.up(tmp_path, Topology(LabOptions()).peers())
     assert events.read(tmp_path) == []
 
 

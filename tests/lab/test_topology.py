@@ -1,9 +1,28 @@
 """Names and addresses of a lab: unique, in their subnets, and refused where they make no sense."""
 
+import json
+
 import pytest
 
 from vegd.lab.errors import BadRequest
-from vegd.lab.topology import Family, LabOptions, RouterKind, Topology, belongs
+from vegd.lab.topology import (
+    Family,
+    LabOptions,
+    Network,
+    RouterKind,
+    Topology,
+    belongs,
+    families_of,
+)
+
+_NETWORK = Network(
+    subnet1=("10.16.0.1/16", "fd16::1/112"),
+    subnet2=("10.2.0.1/24", "10.3.0.1/24", "fd02::1/64"),
+    bfd_port=("10.255.255.249/32",),
+    outside=("fd17::1/64",),
+    gateways=((("10.16.0.7/16", "fd16::7/112"), ("fd17::12/64",)),),
+    clients=(("10.2.0.9/24", "10.3.0.9/24", "fd02::9/64"),),
+)
 
 
 @pytest.mark.parametrize("router", RouterKind)
@@ -47,8 +66,19 @@ def test_an_address_leads_to_its_gateway() -> None:
 
 
 def test_options_survive_json() -> None:
-    options = LabOptions("a-b", RouterKind.OVN, 4, 3, 70, 5)
-    assert LabOptions.from_json(options.to_json()) == options
+    options = LabOptions("a-b", RouterKind.OVN, 4, 3, 70, 5, _NETWORK)
+    assert LabOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+
+
+def test_a_lab_takes_the_addresses_of_another_network() -> None:
+    topology = Topology(LabOptions(network=_NETWORK))
+    (gateway,) = topology.gateways
+    assert gateway.external_address(Family.IPV6) == "fd17::12"
+    assert topology.owner("10.16.0.7") == "gw1"
+    (client,) = topology.clients
+    assert client.sources(Family.IPV4) == ["10.2.0.9", "10.3.0.9"]
+    assert families_of(topology.outside) == [Family.IPV6]
+    assert list(topology.peers()) == [(gateway, Family.IPV4)]
 
 
 @pytest.mark.parametrize(

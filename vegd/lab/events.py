@@ -5,6 +5,7 @@ Times are CLOCK_MONOTONIC in seconds, which all processes of a machine share.
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,11 +50,10 @@ def newest(directory: Path) -> dict[tuple[str, str], RouterEvent]:
     return {(event.gateway, event.family): event for event in read(directory)}
 
 
-def up(directory: Path, gateways: tuple[Gateway, ...]) -> bool:
-    """Whether all sessions with these gateways are Up."""
+def up(directory: Path, peers: Iterable[tuple[Gateway, Family]]) -> bool:
+    """Whether all these sessions are Up."""
     states = newest(directory)
     return all(
         (event := states.get((gateway.name, family.value))) is not None and event.is_up
-        for gateway in gateways
-        for family in Family
+        for gateway, family in peers
     )

@@ -18,7 +18,7 @@ from vegd.lab import namespaces
 from vegd.lab.errors import LabError
 from vegd.lab.lab import Lab
 from vegd.lab.state import poll_until
-from vegd.lab.topology import FAMILIES, Client, Family
+from vegd.lab.topology import FAMILIES, Client, Family, of_family
 
 _SOURCES_PER_CLIENT = 4
 _START_S = 10.0
@@ -163,7 +163,7 @@ def sources(client: Client) -> list[str]:
 
 def target(lab: Lab, source: str) -> str:
     """The outside host's address in the family of a source."""
-    return str(lab.topology.outside[FAMILIES.index(Family.of(source))].ip)
+    return str(of_family(lab.topology.outside, Family.of(source)).ip)
 
 
 def fetch_all(lab: Lab) -> dict[str, str | None]:

@@ -17,6 +17,8 @@ from vegd.lab.topology import (
     Topology,
     belongs,
     check_prefix,
+    families_of,
+    of_family,
 )
 
 _UP_S = 30.0
@@ -42,14 +44,19 @@ class Lab:
         check_prefix(prefix)
         return cls(LabState(prefix).options())
 
-    def create(self) -> None:
-        """Build everything and start every process. Raises LabError; nothing is left then."""
+    def create(self, *, with_daemons: bool = True) -> None:
+        """Build everything and start every process. Raises LabError; nothing is left then.
+
+        `with_daemons` False: what runs on the gateways, and their addresses, are up to the caller.
+        """
         require_root()
         if self.options.router is RouterKind.OVN:
             ovn_router.require_programs()
         self.state.create(self.options)
         try:
             self._build()
+            if with_daemons:
+                self._start_gateways()
         except BaseException:
             remove(self.options.prefix)
             raise
@@ -70,10 +77,14 @@ class Lab:
                 client.namespace,
                 [
                     *namespaces.address_lines("eth0", client.addresses),
-                    f"route add default via {self.topology.subnet2[0].ip}",
-                    f"route add default via {self.topology.subnet2[1].ip}",
+                    *(
+                        f"route add default via {of_family(self.topology.subnet2, family).ip}"
+                        for family in families_of(self.topology.subnet2)
+                    ),
                 ],
             )
+
+    def _start_gateways(self) -> None:
         for gateway in self.topology.gateways:
             self._write_config(gateway)
             faults.start(gateway, self.state)
@@ -101,7 +112,7 @@ class Lab:
 
     def wait_up(self, gateways: tuple[Gateway, ...] | None = None, within_s: float = _UP_S) -> None:
         """Wait until the router's sessions with these gateways, or all, are Up."""
-        wanted = self.topology.gateways if gateways is None else gateways
+        wanted = [p for p in self.topology.peers() if gateways is None or p[0] in gateways]
         for _ in poll_until(within_s, step_s=0.05):
             if events.up(self.state.directory, wanted):
                 return
@@ -111,15 +122,14 @@ class Lab:
             f"the sessions were not all Up within {within_s:g} s: {self._missing(wanted)}"
         )
 
-    def _missing(self, gateways: tuple[Gateway, ...]) -> str:
+    def _missing(self, peers: list[tuple[Gateway, Family]]) -> str:
         states = events.newest(self.state.directory)
         lines = []
-        for gateway in gateways:
-            for family in Family:
-                event = states.get((gateway.name, family.value))
-                if event is None or not event.is_up:
-                    state = event.state if event else "never seen"
-                    lines.append(f"{gateway.name} {family.value} {state}")
+        for gateway, family in peers:
+            event = states.get((gateway.name, family.value))
+            if event is None or not event.is_up:
+                state = event.state if event else "never seen"
+                lines.append(f"{gateway.name} {family.value} {state}")
         return ", ".join(lines) or "none is missing"
 
     @property

@@ -14,15 +14,22 @@ import sys
 
 from vegd.lab import namespaces
 from vegd.lab.state import LabState
-from vegd.lab.topology import Family, Topology
+from vegd.lab.topology import Family, Topology, families_of
+
+_VERSIONS = {Family.IPV4: 4, Family.IPV6: 6}
+_NFT_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 
 
 def build(topology: Topology, state: LabState) -> None:
     """Links, addresses and processes of the router."""
     router = topology.namespace("router")
     lines = []
-    for bridge, addresses in (("subnet1", topology.subnet1), ("subnet2", topology.subnet2)):
-        lines += [f"link add {bridge} type bridge mcast_snooping 0", f"link set {bridge} up"]
+    subnets = (("subnet1", topology.subnet1), ("subnet2", topology.subnet2))
+    for number, (bridge, addresses) in enumerate(subnets, 1):
+        # Without an address of its own a bridge takes one of its ports', and another one when that
+        # port goes; the hosts would look for the router at the old one for seconds.
+        mac = f"address 02:00:00:00:00:0{number}"
+        lines += [f"link add {bridge} {mac} type bridge mcast_snooping 0", f"link set {bridge} up"]
         lines += namespaces.address_lines(bridge, addresses)
     lines += namespaces.address_lines("lo", topology.bfd_port)
     namespaces.ip(router, lines)
@@ -42,6 +49,7 @@ def build(topology: Topology, state: LabState) -> None:
         },
     )
     _keep_connections(router, topology)
+    _route_without_bfd(router, topology)
     for gateway in topology.gateways:
         _plug(gateway.namespace, gateway.mac, router, gateway.name, "subnet1")
     for client in topology.clients:
@@ -56,6 +64,16 @@ def build(topology: Topology, state: LabState) -> None:
     state.start("router", router, command)
 
 
+def _route_without_bfd(router: str, topology: Topology) -> None:
+    """Every gateway is a next hop of the families whose sessions nobody watches."""
+    for family in families_of(topology.subnet1):
+        if family not in families_of(topology.bfd_port):
+            command = ["ip", "-n", router, f"-{_VERSIONS[family]}", "route", "add", "default"]
+            for gateway in topology.gateways:
+                command += ["nexthop", "via", gateway.internal_address(family)]
+            namespaces.run(command)
+
+
 def gateway_table(number: int) -> int:
     """The routing table of the connections that keep to one gateway, counted from 1."""
     return 100 + number
@@ -67,21 +85,22 @@ def _keep_connections(router: str, topology: Topology) -> None:
     rules = "".join(f"rule add fwmark {n} lookup {gateway_table(n)}\n" for n in numbers)
     for version in ("-4", "-6"):
         namespaces.run(["ip", "-n", router, version, "-batch", "-"], stdin=rules)
-    marks = {
-        family: ", ".join(
+    marks = "\n".join(
+        f"ct mark set rt {_NFT_NAMES[family]} nexthop map {{ "
+        + ", ".join(
             f"{gateway.internal_address(family)} : {number}"
             for number, gateway in enumerate(topology.gateways, 1)
         )
-        for family in Family
-    }
+        + " }"
+        for family in families_of(topology.subnet1)
+    )
     ruleset = f"""table inet sticky {{
         chain choose {{
             type filter hook forward priority filter
             iifname subnet2 meta l4proto tcp ct state new jump mark_new
         }}
         chain mark_new {{
-            ct mark set rt ip nexthop map {{ {marks[Family.IPV4]} }}
-            ct mark set rt ip6 nexthop map {{ {marks[Family.IPV6]} }}
+            {marks}
         }}
         chain keep {{
             type filter hook prerouting priority mangle

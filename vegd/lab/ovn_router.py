@@ -15,7 +15,7 @@ from pathlib import Path
 from vegd.lab import namespaces
 from vegd.lab.errors import LabError
 from vegd.lab.state import LabState, poll_until
-from vegd.lab.topology import Client, Gateway, Topology
+from vegd.lab.topology import Client, Family, Gateway, Topology, families_of
 
 _PROGRAMS = {
     "ovs-vswitchd": "openvswitch-switch",
@@ -204,6 +204,8 @@ def _network(topology: Topology) -> Iterator[str]:
 
 
 def _bfd_port(topology: Topology) -> Iterator[str]:
+    if not topology.bfd_port:
+        return
     bfd_networks = [str(each) for each in topology.bfd_port]
     yield from ("--", "lrp-add", "vpc1", _BFD_PORT, "02:00:00:00:01:ff", *bfd_networks)
     # Stock OVN passes over a router port without a peer, so it gets a switch of its own.
@@ -225,19 +227,33 @@ def _host_port(switch: str, node: Gateway | Client, addresses: list[str]) -> Ite
 
 
 def _add_bfd_and_routes(ovn: _Ovn) -> None:
+    topology = ovn.topology
+    if topology.bfd_port:
+        _place_bfd_port(ovn)
+    watched = families_of(topology.bfd_port)
+    for gateway in topology.gateways:
+        for family in families_of(topology.subnet1):
+            address = gateway.internal_address(family)
+            bfd = [f"--bfd={_add_bfd(ovn, address)}"] if family in watched else []
+            for each in topology.subnet2:
+                if Family.of(str(each)) is family:
+                    ovn.nbctl(
+                        *("--policy=src-ip", "--ecmp", "--ecmp-symmetric-reply", *bfd),
+                        *("lr-route-add", "vpc1", str(each.network), address),
+                    )
+
+
+def _place_bfd_port(ovn: _Ovn) -> None:
     ovn.nbctl("ha-chassis-group-add-chassis", _BFD_PORT, CHASSIS, "100")
     found = ovn.nbctl("--bare", "--columns=_uuid", "find", "ha_chassis_group", f"name={_BFD_PORT}")
     ovn.nbctl("set", "logical_router_port", _BFD_PORT, f"ha_chassis_group={found.strip()}")
+
+
+def _add_bfd(ovn: _Ovn, address: str) -> str:
+    """A row of the BFD table; returns its number."""
     options = ovn.topology.options
-    for gateway, family in ovn.topology.peers():
-        address = gateway.internal_address(family)
-        row = ovn.nbctl(
-            *("create", "bfd", f"logical_port={_BFD_PORT}", f"dst_ip={json.dumps(address)}"),
-            *(f"min_tx={options.interval_ms}", f"min_rx={options.interval_ms}"),
-            f"detect_mult={options.multiplier}",
-        ).strip()
-        sources = ovn.topology.subnet2[0 if family.value == "ipv4" else 1].network
-        ovn.nbctl(
-            *("--policy=src-ip", "--ecmp", "--ecmp-symmetric-reply", f"--bfd={row}"),
-            *("lr-route-add", "vpc1", str(sources), address),
-        )
+    return ovn.nbctl(
+        *("create", "bfd", f"logical_port={_BFD_PORT}", f"dst_ip={json.dumps(address)}"),
+        *(f"min_tx={options.interval_ms}", f"min_rx={options.interval_ms}"),
+        f"detect_mult={options.multiplier}",
+    ).strip()

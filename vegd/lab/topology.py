@@ -1,14 +1,15 @@
 """Names and addresses of a lab, decided before anything exists.
 
-A lab has a VPC (`vpc1`) with two subnets, both families. Subnet 1 holds the gateways' `eth0`,
-subnet 2 the clients; the VPC router has the first address in each and the BFD addresses of the VPC.
-The outside network holds the gateways' `net1` and one host, which has no route back to the VPC.
+A lab has a VPC (`vpc1`) with two subnets. Subnet 1 holds the gateways' `eth0`, subnet 2 the
+clients; the VPC router has an address in each and the BFD addresses of the VPC. The outside network
+holds the gateways' `net1` and one host, which has no route back to the VPC. There are both families
+and addresses made for reading, unless a `Network` says otherwise.
 `Topology` is the only place that knows numbers; it is pure and follows from `LabOptions` alone,
 so that the options are all that has to be remembered about a running lab.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -52,6 +53,35 @@ class RouterKind(StrEnum):
     OVN = "ovn"
 
 
+Addresses = tuple[str, ...]
+"""With prefix lengths, IPv4 before IPv6; a family may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The addresses of a lab that is to be like another network."""
+
+    subnet1: Addresses
+    """The router's addresses in the gateways' subnet."""
+    subnet2: Addresses
+    """The router's addresses among the clients, of as many networks as they are of."""
+    bfd_port: Addresses
+    """A family without an address here has no BFD: the router always uses every gateway."""
+    outside: Addresses
+    gateways: tuple[tuple[Addresses, Addresses], ...]
+    """The internal and the external addresses of each gateway."""
+    clients: tuple[Addresses, ...]
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Network":
+        """Read back what `dataclasses.asdict` and JSON have made of it."""
+        return cls(**{name: _frozen(value) for name, value in document.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
 @dataclass(frozen=True, slots=True)
 class LabOptions:
     """What can be chosen about a lab. Raises BadRequest naming field, value and remedy."""
@@ -63,6 +93,8 @@ class LabOptions:
     interval_ms: int = 100
     """BFD's transmit interval and required receive interval, on both ends."""
     multiplier: int = 3
+    network: Network | None = None
+    """Instead of the usual addresses; as many gateways and clients as it has addresses for."""
 
     def __post_init__(self) -> None:
         check_prefix(self.prefix)
@@ -88,7 +120,12 @@ class LabOptions:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "LabOptions":
         """Read back what `to_json` made; TypeError, ValueError or BadRequest on anything else."""
-        return cls(**(document | {"router": RouterKind(document["router"])}))
+        network = document.get("network")
+        typed = {
+            "router": RouterKind(document["router"]),
+            "network": None if network is None else Network.from_json(network),
+        }
+        return cls(**(document | typed))
 
 
 def check_prefix(prefix: str) -> None:
@@ -120,11 +157,11 @@ class Gateway:
 
     def internal_address(self, family: Family) -> str:
         """The address of `eth0` in a family, without its prefix length."""
-        return str(self.internal[FAMILIES.index(family)].ip)
+        return str(of_family(self.internal, family).ip)
 
     def external_address(self, family: Family) -> str:
         """The address of `net1` in a family, without its prefix length."""
-        return str(self.external[FAMILIES.index(family)].ip)
+        return str(of_family(self.external, family).ip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +178,19 @@ class Client:
         return [str(a.ip) for a in self.addresses if Family.of(str(a)) is family]
 
 
-def _pair(ipv4: str, ipv6: str) -> tuple[Interface, ...]:
-    return ip_interface(ipv4), ip_interface(ipv6)
+def of_family(addresses: Iterable[Interface], family: Family) -> Interface:
+    """The first address of a family; StopIteration if there is none."""
+    return next(each for each in addresses if Family.of(str(each)) is family)
+
+
+def families_of(addresses: Iterable[Interface]) -> list[Family]:
+    """The families that have an address, IPv4 first."""
+    there = {Family.of(str(each)) for each in addresses}
+    return [family for family in FAMILIES if family in there]
+
+
+def _pair(*addresses: str) -> tuple[Interface, ...]:
+    return tuple(map(ip_interface, addresses))
 
 
 class Topology:
@@ -159,6 +207,11 @@ class Topology:
 
     def __init__(self, options: LabOptions) -> None:
         self.options = options
+        if (network := options.network) is not None:
+            self.subnet1 = _pair(*network.subnet1)
+            self.subnet2 = _pair(*network.subnet2)
+            self.bfd_port = _pair(*network.bfd_port)
+            self.outside = _pair(*network.outside)
 
     def namespace(self, node: str) -> str:
         """The network namespace of a node."""
@@ -172,29 +225,46 @@ class Topology:
                 name=f"gw{n}",
                 namespace=self.namespace(f"gw{n}"),
                 mac=f"02:00:00:00:01:{n:02x}",
-                internal=_pair(f"192.168.0.{1 + n}/24", f"fd00::{1 + n}/64"),
-                external=_pair(f"172.17.0.{10 + n}/16", f"fd17::{10 + n}/64"),
+                internal=_pair(*internal),
+                external=_pair(*external),
+            )
+            for n, (internal, external) in enumerate(self._gateway_addresses(), 1)
+        )
+
+    def _gateway_addresses(self) -> Iterable[tuple[Addresses, Addresses]]:
+        if (network := self.options.network) is not None:
+            return network.gateways
+        return (
+            (
+                (f"192.168.0.{1 + n}/24", f"fd00::{1 + n}/64"),
+                (f"172.17.0.{10 + n}/16", f"fd17::{10 + n}/64"),
             )
             for n in range(1, self.options.gateways + 1)
         )
 
     @cached_property
     def clients(self) -> tuple[Client, ...]:
-        """`client1`, `client2`, …
-
-        Four addresses per gateway make it very unlikely that a gateway gets none of them.
-        """
-        each = min(max(8, 4 * self.options.gateways), 240 // self.options.clients)
+        """`client1`, `client2`, …"""
         return tuple(
             Client(
                 name=f"client{n}",
                 namespace=self.namespace(f"client{n}"),
                 mac=f"02:00:00:00:02:{n:02x}",
-                addresses=tuple(
-                    address
-                    for host in range(10 + (n - 1) * each, 10 + n * each)
-                    for address in _pair(f"192.168.1.{host}/24", f"fd01::{host}/64")
-                ),
+                addresses=_pair(*addresses),
+            )
+            for n, addresses in enumerate(self._client_addresses(), 1)
+        )
+
+    def _client_addresses(self) -> Iterable[Addresses]:
+        if (network := self.options.network) is not None:
+            return network.clients
+        # Four addresses per gateway make it very unlikely that a gateway gets none of them.
+        each = min(max(8, 4 * self.options.gateways), 240 // self.options.clients)
+        return (
+            tuple(
+                address
+                for host in range(10 + (n - 1) * each, 10 + n * each)
+                for address in (f"192.168.1.{host}/24", f"fd01::{host}/64")
             )
             for n in range(1, self.options.clients + 1)
         )
@@ -225,7 +295,7 @@ class Topology:
     def peers(self) -> Iterator[tuple[Gateway, Family]]:
         """Every BFD session of the router: one per gateway and family."""
         for gateway in self.gateways:
-            for family in FAMILIES:
+            for family in families_of(self.bfd_port):
                 yield gateway, family
 
     def owner(self, address: str) -> str | None:
