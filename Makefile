@@ -26,7 +26,7 @@ OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
 BENCH_PACKAGES := iperf3 iptables
 CLUSTER_PACKAGES := $(OVN_PACKAGES) debian-archive-keyring debootstrap etcd-server openssl
 IMAGE_PACKAGES := buildah debian-archive-keyring debootstrap
-TEST_PACKAGES := $(OVN_PACKAGES) $(IMAGE_PACKAGES) bird2 frr openssl prometheus systemd tshark
+TEST_PACKAGES := $(OVN_PACKAGES) $(IMAGE_PACKAGES) bird2 crun frr openssl prometheus systemd tshark
 
 # Installs what is missing of the packages in $(1). No service of theirs is started, now or at the
 # next boot: the lab and the tests run their own daemons in their own namespaces.
