@@ -121,7 +121,7 @@ def test_a_policy_has_a_row_for_each_family_it_lists() -> None:
         (("--external", "10.0.0.0/8"), "write the address alone: 10.0.0.0"),
         (("--protocol", "tpc"), "is no protocol; give one of icmp, tcp,"),
         (("--protocol", "256"), "a number up to 255"),
-        (("--external-port", "0"), "greater than or equal to 1"),
+        (("--external-port", "0"), "not in the range"),
     ],
 )
 def test_a_bad_filter_is_a_usage_error(arguments: tuple[str, str], complaint: str) -> None:
