@@ -1,6 +1,8 @@
 """The observer's configuration: what the controller writes, and each mistake with its remedy."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +136,14 @@ def test_a_mistake_is_one_line_with_field_value_and_remedy(found: Any, message: 
 def test_every_mistake_is_told_at_once() -> None:
     found = log(events=["a"], rateLimit={"burst": 0}, filters={"include": [{"x": 1}]})
     assert len(found) == 3
+
+
+def test_the_example_of_the_document_is_understood() -> None:
+    text = (Path(__file__).parents[2] / "docs/flow-logs.md").read_text()
+    example, record = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    found = parse(example.encode())
+    assert isinstance(found, Config)
+    log = found.observability.conntrack.log
+    assert (len(log.filters.include), len(log.filters.exclude)) == (1, 1)
+    assert log.rate_limit == RateLimit()
+    assert json.loads(record)["event"] in log.events
