@@ -4,7 +4,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-from vegd.errors import VegdError
+from vegd.errors import VegdError, first_of
 
 
 @contextlib.contextmanager
@@ -18,16 +18,11 @@ def complaining() -> Iterator[None]:
         expected, unexpected = group.split(VegdError)
         if unexpected is not None or expected is None:
             raise
-        _complain(_first(expected))
+        _complain(first_of(expected))
     except BrokenPipeError:
         # The reader has gone (| head); what it has not read is not missed.
         sys.stderr.close()
         raise SystemExit(0) from None
-
-
-def _first(group: BaseExceptionGroup[VegdError]) -> VegdError:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _complain(error: VegdError) -> None:

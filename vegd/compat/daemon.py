@@ -25,7 +25,7 @@ from vegd.compat.keeper import pod_gateway
 from vegd.compat.lines import serve_lines
 from vegd.compat.pages import serve_pages
 from vegd.compat.wishes import Wishes, address, from_environment, number
-from vegd.errors import VegdError
+from vegd.errors import VegdError, first_of
 from vegd.settings import RUNTIME_DIR_VARIABLE, Settings, default_runtime_dir
 from vegd.sources.saved import saved_file
 from vegd.supervise import Supervisor
@@ -39,23 +39,12 @@ _GRACE_S, _LONGEST_GRACE_S = 25, 3_600
 
 def supervise() -> NoReturn:
     """``kube-ovn-bfdd-supervisor run``."""
-    try:
-        wishes = from_environment(os.environ)
-    except ValueError as exc:
-        _end(_SUPERVISOR, exc)
-    if not wishes.sessions:
-        _end(_SUPERVISOR, "POD_IPS, BFD_PEER_IPS: there are no two addresses of one family")
-    _run(_SUPERVISOR, wishes, Path(client.supervisor_socket(os.environ)))
+    _run(_SUPERVISOR, (), Path(client.supervisor_socket(os.environ)))
 
 
 def beacon() -> NoReturn:
     """``bfdd-beacon``."""
-    options = _beacon_options(sys.argv[1:])
-    try:
-        wishes = from_environment(os.environ, map(address, options.listen))
-    except ValueError as exc:
-        _end(_BEACON, exc)
-    _run(_BEACON, wishes, None)
+    _run(_BEACON, _beacon_options(sys.argv[1:]).listen, None)
 
 
 def _beacon_options(argv: Sequence[str]) -> argparse.Namespace:
@@ -66,14 +55,20 @@ def _beacon_options(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(name: str, wishes: Wishes, supervisor_socket: Path | None) -> NoReturn:
+def _run(name: str, listen: Sequence[str], supervisor_socket: Path | None) -> NoReturn:
+    try:
+        wishes = from_environment(os.environ, map(address, listen))
+        grace_s = number(os.environ, _GRACE, _GRACE_S, most=_LONGEST_GRACE_S, least=0)
+    except ValueError as exc:
+        _end(name, exc)
+    if supervisor_socket is not None and not wishes.sessions:
+        _end(name, "POD_IPS, BFD_PEER_IPS: there are no two addresses of one family")
     logs.configure()
     trouble: BaseException | None = None
     try:
-        grace_s = number(os.environ, _GRACE, _GRACE_S, most=_LONGEST_GRACE_S, least=0)
         asyncio.run(_serve(os.environ, wishes, grace_s, supervisor_socket))
-    except* (VegdError, OSError, ValueError) as group:
-        trouble = _first(group)
+    except* (VegdError, OSError) as group:
+        trouble = first_of(group)
     if trouble is not None:
         _end(name, trouble)
     raise SystemExit(0)
@@ -111,11 +106,6 @@ def _make(directory: Path, variable: str) -> None:
             f"{variable}: {directory} cannot be made ({exc.strerror}); "
             "name a place that this user may write to"
         ) from exc
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _end(name: str, exc: BaseException | str) -> NoReturn:
