@@ -13,7 +13,7 @@ from tests.support.cluster import Cluster, Kubelet, until
 from tests.support.control_plane import NOBODY, ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, Router, find, running
 from tests.support.ovsdb import OvsdbServer
-from tests.support.throttle import reject_everything_of
+from tests.support.throttle import reject_everything_of_nobody
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -194,7 +194,7 @@ def test_an_api_server_that_has_no_time_is_asked_again(
         kubeconfig = world.plane.write_kubeconfig(tmp_path / "nobody", NOBODY)
         controller = _start(tmp_path, world, northbound, f"--kubeconfig={kubeconfig}")
         stack.enter_context(running(controller))
-        with reject_everything_of("nobody", world.plane):
+        with reject_everything_of_nobody(world.plane):
             world.gateway("gw")
             until(lambda: 'code="429"' in controller.page("/metrics")[1])
         world.until_ready("gw")

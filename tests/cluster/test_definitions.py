@@ -160,9 +160,11 @@ def test_a_group_of_our_own_stands_beside_kube_ovns(
         name: control_plane.kubectl(
             "get", name, "-n", namespace, "-o", "jsonpath={.items[*].spec.replicas}"
         ).stdout
-        for name in ("veg", "vegd")
+        for name in ("veg", "vpc-egress-gateways.egress.example.com")
     }
-    assert shown == {"veg": "3", "vegd": "2"}
+    assert list(shown.values()) == ["3", "2"]
+    names = control_plane.kubectl("api-resources", "--api-group=egress.example.com").stdout
+    assert names.splitlines()[1].split()[:2] == ["vpc-egress-gateways", "vegd"]
 
 
 def test_what_kube_ovns_definition_let_in_can_still_be_served_under_ours(
