@@ -22,6 +22,8 @@ from kube.rowdiff import Outcome, diff
 from kube.rows import AddressSet, Bfd, Policy, Ref, Row
 from tests.support.ovsdb import OvsdbCluster, OvsdbServer
 
+pytestmark = pytest.mark.timeout(180)
+
 OWNER = GatewayOwner(KUBE_OVN, "default", "gateway1")
 GATEWAY = Gateway(
     namespace="default",
