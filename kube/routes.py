@@ -101,6 +101,7 @@ class Reason(StrEnum):
     NO_WAY_OUT = "NoWayOut"
     NODE_WITHOUT_PORT_GROUP = "NodeWithoutPortGroup"
     LOCAL_NOT_POSSIBLE = "LocalNotPossible"
+    INSIDE_GOES_OUTSIDE = "InsideGoesOutside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,17 +290,27 @@ class _Family:
                 f"{gateway.bfd.port} has no {family} address, so {family} has no BFD: a gateway is "
                 "left only when its pod is not ready; give the VPC's bfdPort.ip one",
             )
-        if gateway.is_local and self.hops:
+        if self.bfd and self.hops and gateway.way is Way.STATIC_ROUTES:
+            yield from self._static_notices(family, has_pods=pods)
+        elif gateway.is_local and self.hops:
             yield from self._local_notices(family)
 
-    def _local_notices(self, family: str) -> Iterator[Notice]:
-        if self.bfd and self.gateway.way is Way.STATIC_ROUTES:
+    def _static_notices(self, family: str, *, has_pods: bool) -> Iterator[Notice]:
+        if self.gateway.is_local:
             yield Notice(
                 Reason.LOCAL_NOT_POSSIBLE,
                 f"{family} packets go by static routes, which know no nodes: "
                 "trafficPolicy Local has no effect",
             )
-            return
+        if has_pods:
+            # A longer prefix wins, of source or destination: one pod's address against a subnet.
+            yield Notice(
+                Reason.INSIDE_GOES_OUTSIDE,
+                f"{family} packets go by static routes: those of selected pods to other subnets of "
+                "the VPC pass the gateway, too; policies with networks do not have this",
+            )
+
+    def _local_notices(self, family: str) -> Iterator[Notice]:
         for node in sorted({node for _, node in self.hops} - self.gateway.node_groups.keys()):
             yield Notice(
                 Reason.NODE_WITHOUT_PORT_GROUP,

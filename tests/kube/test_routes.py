@@ -211,6 +211,15 @@ def test_static_routes_know_no_nodes_and_that_is_told() -> None:
     assert set(reasons(gateway)) == {Reason.LOCAL_NOT_POSSIBLE}
 
 
+def test_static_routes_of_pods_take_what_stays_inside_as_well_and_that_is_told() -> None:
+    pods = (SelectedPod("web.a", ("192.168.1.7",)),)
+    gateway = replace(GATEWAY, way=Way.STATIC_ROUTES, has_selectors=True, pods=pods)
+    (notice,) = routes(gateway, KUBE_OVN).notices
+    assert notice.reason is Reason.INSIDE_GOES_OUTSIDE
+    assert notice.text.startswith("IPv4")
+    assert not reasons(replace(gateway, way=Way.POLICIES))
+
+
 def test_a_trial_leads_no_packet_anywhere_and_drops_what_it_asks_for() -> None:
     gateway = replace(GATEWAY, way=Way.TRIAL)
     for version in (4, 6):
