@@ -274,3 +274,24 @@ def test_json_tells_the_same_to_programs(netns: Netns) -> None:
     again = pod.init(given, "--json", "--dry-run")
     assert again.returncode == 0
     assert json.loads(again.stdout) == {"notes": document["notes"], "operations": []}
+
+
+def test_a_configuration_can_take_the_place_of_the_environment(
+    netns: Netns, tmp_path: Path
+) -> None:
+    """So the pods of our own controller are made."""
+    pod = build(netns, (4,), (4,))
+    config = tmp_path / "gateway.yaml"
+    config.write_text(
+        "internal: {interface: eth0, gateways: [192.168.0.1]}\n"
+        "external: {interface: net1, gateways: [172.17.0.1]}\n"
+        "policies: [{name: near, snat: true, ipBlocks: [192.168.0.0/24]}]\n"
+    )
+    option = f"--config={config}"
+    done = pod.init({}, option)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert _shown(pod, NEAR[4], 4) == POD_OUTSIDE[4]
+    assert pod.init({}, option).stdout == "nothing to change\n"
+    both = pod.init({}, option, f"--save={tmp_path}/x")
+    assert both.returncode == 2
+    assert "--save: a file is there already" in both.stderr

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from vegd.cli.processes import require_cluster_libraries
+
 _KUBE_OVN = "kubeovn.io"
 
 
@@ -33,6 +35,7 @@ def adopt(
     """
     import asyncio  # noqa: PLC0415 - --help stays quick
 
+    require_cluster_libraries()
     from kube.client import Client  # noqa: PLC0415
     from kube.errors import KubeError  # noqa: PLC0415
     from vegd.cluster.adoption import NotMoved, move  # noqa: PLC0415

@@ -1,7 +1,11 @@
 """The processes as they show in the overview; they are dispatched in `vegd.cli`, and read their own
 arguments."""
 
+from importlib.util import find_spec
+
 import typer
+
+from vegd.errors import VegdError
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -36,6 +40,17 @@ def observe(context: typer.Context) -> None:
 
 def controller(context: typer.Context) -> None:
     """Make the gateways of a cluster as their VpcEgressGateway resources say."""
+    require_cluster_libraries()
     from vegd.cli.controller import main  # noqa: PLC0415 - --help stays quick
 
     main(context.args)
+
+
+def require_cluster_libraries() -> None:
+    """Raises VegdError where the extra ``kube`` is not installed, as in the gateways' image."""
+    missing = [name for name in ("kubernetes_asyncio", "ovsdbapp") if find_spec(name) is None]
+    if missing:
+        raise VegdError(
+            f"what the cluster's side needs is not installed ({', '.join(missing)}); "
+            "use the controller's image, or install vegd[kube]"
+        )

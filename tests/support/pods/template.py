@@ -195,6 +195,7 @@ class PodSpec(_Object, frozen=True):
     tolerations: Any = None
     dns_policy: Any = None
     scheduler_name: Any = None
+    automount_service_account_token: Any = None
 
 
 class PodTemplate(_Object, frozen=True):
