@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import json
 import os
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from tests.support.netns import NamespaceFactory, ip_batch, run
 from tests.support.pod import GATEWAYS_INSIDE, POD_INSIDE, build, environment
 
 _MIB = 1 << 20
+_BETWEEN_S = 0.3
 _FAMILIES = (4, 6)
 _INTERVAL_MS, _MULTIPLIER = 1000, 3
 """What Kube-OVN gives where nothing else is asked for."""
@@ -154,6 +156,9 @@ def hour(load: Load, limits: Limits) -> Samples:
             found |= work(made, getattr(load, name))
             found[f"held_{name}"] = [made.group.memory().held / _MIB]
         found["lost"] = [made.changes_of_state() - transitions]
+        for line in made.containers.log.read_text().splitlines():
+            if ": UP -> " in line or "dataplane failed" in line:
+                print(f"a session was lost, or nearly: {json.loads(line)['msg']}")
         _flap(made, load.flaps)
         found["throttled"] = [(made.group.throttled_us() - throttled) / 1e6]
         time.sleep(load.rest_s)
@@ -209,6 +214,8 @@ def _change(made: Bench, count: int) -> Samples:
         lines[-2:] = ["rule del priority 1001", "route flush table 1001"]
         ip_batch(lines, ns)
         made.containers.eventually(lambda: "1001:" in run(ns, "ip", "rule").stdout, "the rule")
+        # Who undoes each repair at once keeps the gateway from forwarding, and its sessions Down.
+        time.sleep(_BETWEEN_S)
         if number % 1000 == 0:
             run(ns, "nft", "add rule inet vegd guard accept")
     return {}
