@@ -65,6 +65,11 @@ class Running:
         """What it has written to standard output and standard error."""
         return self._log.read_text(errors="replace")
 
+    def told(self) -> str:
+        """What there is to say when it does not do what it should."""
+        history = f"{self.record}, ended with {self.exits}, condemned by {self.condemned_by}"
+        return f"{self.name}: {history}\n{self.log()}"
+
     def figures(self) -> cgroup.Figures:
         """What it uses, or has used."""
         return self._group.figures()

@@ -76,7 +76,8 @@ class Pod:
                 for name in self._lives:
                     await self._until(name, lambda record: record.ready)
         except TimeoutError:
-            raise Failed(f"not ready within {within_s:g} s: {self._told()}") from None
+            told = "\n".join(self._running[name].told() for name in self._lives)
+            raise Failed(f"not ready within {within_s:g} s: {told}") from None
 
     @property
     def is_ready(self) -> bool:
@@ -119,10 +120,6 @@ class Pod:
         binds = self.volumes.binds(container, bundle)
         self._running[container.name] = made = Running(container, self._shared, binds)
         return made
-
-    def _told(self) -> str:
-        each = (self._running[name] for name in self._lives)
-        return "\n".join(f"{one.name}: {one.record} {one.exits}\n{one.log()}" for one in each)
 
 
 @contextlib.asynccontextmanager

@@ -89,7 +89,8 @@ async def _verdicts(
         streak, last = streak + 1 if answer is last else 1, answer
         if streak >= (probe.success_threshold if answer else probe.failure_threshold):
             yield answer
-        due = max(due + probe.period_seconds, clock())
+        # What could not be asked in time is not made up for.
+        due = max(asked_at + probe.period_seconds, clock())
 
 
 def page(ns: str, address: str, port: int, request: HttpGet, timeout_s: float) -> bool:
