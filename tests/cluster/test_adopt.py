@@ -57,9 +57,11 @@ def controller(
 
 
 @pytest.fixture
-def theirs(ours: Cluster) -> Cluster:
+def theirs(ours: Cluster) -> Iterator[Cluster]:
     """The same cluster as Kube-OVN's controller sees it; what that writes is written here."""
-    return Cluster(ours.plane, ours.namespace)
+    seen = Cluster(ours.plane, ours.namespace)
+    yield seen
+    seen.close()
 
 
 def _say_ready(cluster: Cluster, name: str) -> None:

@@ -51,8 +51,8 @@ def cluster(
         made.build()
         yield made
     finally:
+        made.close(has_controller=True)
         kubelet.close()
-        made.close()
 
 
 @pytest.fixture

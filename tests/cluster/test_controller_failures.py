@@ -53,10 +53,6 @@ def world(
         yield made
     finally:
         kubelet.close()
-        for gateway in made.plane.request("GET", made.gateways_path)["items"]:
-            # No controller is left to take it off.
-            path = f"{made.gateways_path}/{gateway['metadata']['name']}"
-            made.patch(path, {"metadata": {"finalizers": None}})
         made.close()
 
 

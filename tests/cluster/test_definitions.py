@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ _RECORDED: dict[str, Any] = json.loads((_FIXTURES / "recorded.json").read_text()
 _GATEWAYS = gateways()
 
 pytestmark = pytest.mark.usefixtures("definitions")
+
+
+@pytest.fixture(autouse=True)
+def _no_gateway_is_left(control_plane: ControlPlane, namespace: str) -> Iterator[None]:
+    """A namespace goes in its own time; until then the controllers of other tests would see them."""
+    yield
+    control_plane.request("DELETE", _GATEWAYS.path(namespace))
 
 
 def _gateway(spec: dict[str, Any], resource: Resource = _GATEWAYS) -> dict[str, Any]:

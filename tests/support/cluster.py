@@ -101,14 +101,31 @@ class Cluster:
         patched: Json = self.plane.request("PATCH", path, change, content_type=_MERGE)
         return patched
 
-    def close(self) -> None:
-        """Delete what was made, the newest first."""
+    def close(self, *, has_controller: bool = False) -> None:
+        """Delete what was made: first the gateways, so that no controller of another test sees one
+        that has lost its subnets, then the rest, the newest first.
+
+        With `has_controller` one runs that lets the gateways go; otherwise they are made to.
+        """
+        self._remove_gateways(has_controller)
         for path in reversed(self._made):
             try:
                 self.plane.request("DELETE", path)
             except Refused as exc:
                 if exc.code != 404:
                     raise
+
+    def _remove_gateways(self, has_controller: bool) -> None:
+        for gateway in self._gateways():
+            path = f"{self.gateways_path}/{gateway['metadata']['name']}"
+            if not has_controller:
+                self.patch(path, {"metadata": {"finalizers": None}})
+            self.plane.request("DELETE", path)
+        until(lambda: not self._gateways())
+
+    def _gateways(self) -> list[Json]:
+        items: list[Json] = self.plane.request("GET", self.gateways_path)["items"]
+        return items
 
     # Gateways.
 
