@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("definitions")
 
 @pytest.fixture(autouse=True)
 def _no_gateway_is_left(control_plane: ControlPlane, namespace: str) -> Iterator[None]:
-    """A namespace goes in its own time; until then the controllers of other tests would see them."""
+    """A namespace goes in its own time; until then other tests' controllers would see them."""
     yield
     control_plane.request("DELETE", _GATEWAYS.path(namespace))
 
