@@ -160,6 +160,29 @@ def add_ports(numbers: range) -> Iterator[dict[str, object]]:
     yield {"op": "mutate", "table": "Logical_Switch", "where": where, "mutations": mutations}
 
 
+async def restarted(server: OvsdbServer, every: list[Gateway]) -> None:
+    """A new connection: all gateways, then changes of some."""
+    commits = server.commits()
+    clock = Clock()
+    async with await Northbound.connect(server.remote, timeout_s=300) as nb:
+        clock.say("after a restart: connect")
+        for gateway in every:
+            assert not (await nb.converge(owner(gateway), routes(gateway, KUBE_OVN).rows)).plan
+        clock.say("and all looked at, nothing written")
+        assert server.commits() == commits
+        clock = Clock()
+        times = []
+        for gateway in every[:: max(1, len(every) // _CHANGES)]:
+            fewer = replace(gateway, pods=gateway.pods[1:])
+            begin = time.perf_counter()
+            done = await nb.converge(owner(fewer), routes(fewer, KUBE_OVN).rows)
+            times.append((time.perf_counter() - begin) * 1000)
+            assert len(done.plan.ops) == 1
+        say("one pod leaves: decided, written, answered (median)", statistics.median(times))
+        say("the slowest of them", max(times))
+        clock.say("all of these")
+
+
 async def wet(count: int, ports: int, directory: Path) -> None:
     """With a database."""
     server = OvsdbServer(directory)
@@ -181,25 +204,7 @@ async def wet(count: int, ports: int, directory: Path) -> None:
                 for gateway in part:
                     assert (await nb.converge(owner(gateway), routes(gateway, KUBE_OVN).rows)).plan
                 clock.say(f"{len(part)} gateways more")
-        commits = server.commits()
-        clock = Clock()
-        async with await Northbound.connect(server.remote, timeout_s=300) as nb:
-            clock.say("after a restart: connect")
-            for gateway in every:
-                assert not (await nb.converge(owner(gateway), routes(gateway, KUBE_OVN).rows)).plan
-            clock.say("and all looked at, nothing written")
-            assert server.commits() == commits
-            clock = Clock()
-            times = []
-            for gateway in every[:: max(1, count // _CHANGES)]:
-                fewer = replace(gateway, pods=gateway.pods[1:])
-                begin = time.perf_counter()
-                done = await nb.converge(owner(fewer), routes(fewer, KUBE_OVN).rows)
-                times.append((time.perf_counter() - begin) * 1000)
-                assert len(done.plan.ops) == 1
-            say("one pod leaves: decided, written, answered (median)", statistics.median(times))
-            say("the slowest of them", max(times))
-            clock.say("all of these")
+        await restarted(server, every)
         say("memory, at most", memory(), "MiB")
         say("memory before", before, "MiB")
     finally:

@@ -319,6 +319,10 @@ def test_when_nothing_changes_nothing_is_written(
 ) -> None:
     cluster.gateway("gw", bfd={"enabled": True})
     cluster.until_ready("gw")
+    # The gateways of tests before this one may still be on their way out.
+    own = f"vpc-egress-gateway={cluster.namespace}/gw"
+    listed = ("--bare", "--columns=external_ids", "list", "address_set")
+    until(lambda: {own in each for each in northbound.nbctl(*listed).split("\n") if each} == {True})
     controller.until_idle()
     rounds = 'vegd_controller_rounds_total{queue="gateways"}'
     before = cluster.read("gw")["metadata"]["resourceVersion"]

@@ -1,9 +1,10 @@
 """OVN in another version than the machine's: Debian 13's 25.03, from a root of its own.
 
 `python -m tests.support.ovn_versions` makes the root, as does the first test that wants it: by
-debootstrap, 90 s and 240 MB on two cores with a fast line, once, in `~/.cache/vegd`. Nothing is
-mounted and no service is started. Its programs run with its own dynamic loader and libraries, in
-the machine's own file system, so that sockets and databases have the same names for everybody.
+debootstrap, once, in `~/.cache/vegd`: 240 MB; 90 s on two cores, four minutes while they are busy.
+Nothing is mounted and no service is started. Its programs run with its own dynamic loader and
+libraries, in the machine's own file system, so that sockets and databases have the same names for
+everybody.
 """
 
 import fcntl
