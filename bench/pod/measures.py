@@ -211,7 +211,7 @@ def _change(made: Bench, count: int) -> Samples:
         for each in range(batch // 2):
             route = f"route {{}} 203.0.113.{each}/32 dev net1 table {2000 + number % 7}"
             lines += [route.format("add"), route.format("del")]
-        lines[-2:] = ["rule del priority 1001", "route flush table 1001"]
+        lines[-2:] = ["rule del priority 1001", "route del default table 1001"]
         ip_batch(lines, ns)
         made.containers.eventually(lambda: "1001:" in run(ns, "ip", "rule").stdout, "the rule")
         # Who undoes each repair at once keeps the gateway from forwarding, and its sessions Down.
