@@ -6,6 +6,7 @@
 #   make bench-controller [QUICK=1]   the controller with 1,000 gateways on a real API server
 #   make bench-dataplane [QUICK=1] the dataplane beside plain routing and Kube-OVN's iptables rules
 #   make image [IMAGE=name:tag] [BASE=name|debootstrap] [ENGINE=docker|podman|buildah]   docs/image.md
+#   make controller-image [IMAGE=name:tag] [GATEWAY=name:tag]   upon it
 #   make bench-pod [QUICK=1]       memory, start and probes of Kube-OVN's main container under its limits
 #   make bench-observer            what flow logs and metrics of connections cost
 #   make fuzz [FUZZ_INPUT=packet|control] [FUZZ_SECONDS=60]   coverage-guided fuzzing (docs/testing.md)
@@ -134,10 +135,21 @@ image: $(if $(filter debootstrap,$(BASE)),image-packages)
 	$(if $(filter debootstrap,$(BASE)),$(SUDO)) env IMAGE='$(IMAGE)' BASE='$(BASE)' ENGINE='$(ENGINE)' \
 	  SOURCE='$(SOURCE)' PIP_CERT='$(PIP_CERT)' kube/build-image.sh
 
-# The Python packages of the image, by hash: the newest that pyproject.toml allows.
+# Upon the image of a gateway, which has to be there.
+.PHONY: controller-image
+GATEWAY ?= localhost/vegd:latest
+controller-image: IMAGE := $(or $(IMAGE),localhost/vegd-controller:latest)
+controller-image:
+	$(if $(filter debootstrap,$(BASE)),$(SUDO)) env IMAGE='$(IMAGE)' BASE='$(BASE)' ENGINE='$(ENGINE)' \
+	  SOURCE='$(SOURCE)' PIP_CERT='$(PIP_CERT)' GATEWAY='$(GATEWAY)' kube/build-image.sh
+
+# The Python packages of the images, by hash: the newest that pyproject.toml allows.
 image-lock: $(VENV)/ready
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --output-file kube/requirements.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --extra kube --no-emit-package ovs \
+	  --output-file kube/requirements-controller.txt pyproject.toml
 
 # Runs until it finds something or FUZZ_SECONDS are over (0: never); what it has learnt stays in
 # build/fuzz, what it finds in the current directory.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds the image: docs/image.md, "Building". By `make image` and by the tests.
-# IMAGE, BASE, ENGINE, SOURCE and PIP_CERT are explained there.
+# IMAGE, BASE, ENGINE, SOURCE, PIP_CERT and GATEWAY are explained there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,6 +58,9 @@ case $engine in
   docker) arguments+=(--build-arg "SOURCE_DATE_EPOCH=$epoch") ;;
   *) arguments+=(--timestamp "$epoch") ;;
 esac
+if [ -n "${GATEWAY:-}" ]; then
+  arguments+=(--file kube/controller.Dockerfile --build-arg "GATEWAY=$GATEWAY")
+fi
 say "building $image with ${engine#local_}"
 "$engine" build "${arguments[@]}" "$@" --tag "$image" .
 say "built $image"

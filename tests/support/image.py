@@ -160,3 +160,19 @@ def _buildah(*arguments: str, check: bool = True) -> str | None:
     if check:
         raise RuntimeError(f"buildah {' '.join(arguments)}: {done.stderr.strip()}")
     return None
+
+
+def controller_root() -> Path:
+    """The root filesystem of the controller's image of these sources; builds it if there is none,
+    upon the gateway's."""
+    build()
+    tag = f"{_NAME}-controller:{_fingerprint()}"
+    if _buildah("inspect", "--type", "image", tag, check=False) is None:
+        environment = {**os.environ, "BASE": "debootstrap", "IMAGE": tag}
+        environment["GATEWAY"] = f"{_NAME}:{_fingerprint()}"
+        command = [ROOT / "kube/build-image.sh"]
+        subprocess.run(command, env=environment, stdout=sys.stderr, check=True)
+    container = f"controller-{_fingerprint()}"
+    if _buildah("inspect", container, check=False) is None:
+        _buildah("from", "--name", container, tag)
+    return Path(str(_buildah("mount", container)).strip())
