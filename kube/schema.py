@@ -328,6 +328,11 @@ def _bfd_faults(spec: GatewaySpec) -> Iterator[Fault]:
         if not 1 <= value <= 60_000:
             remedy = "give 1 to 60000 ms; slower failures are found by the kubelet"
             yield Fault(f"spec.bfd.{name}", str(value), "is out of range", remedy)
+    slowest = max(bfd.min_tx, bfd.min_rx)
+    if bfd.multiplier <= 255 and slowest <= 60_000 and bfd.multiplier * slowest > 600_000:
+        problem = f"would notice a failure after {bfd.multiplier * slowest / 1000:g} s"
+        remedy = "reduce multiplier, minTX or minRX to at most 600 s"
+        yield Fault("spec.bfd", "", problem, remedy)
 
 
 def _pod_faults(spec: GatewaySpec) -> Iterator[Fault]:

@@ -80,6 +80,13 @@ def test_what_is_no_bandwidth_is_refused(quantity: int | str) -> None:
             ),
         ),
         (
+            {"bfd": {"enabled": True, "minRX": 60_000, "multiplier": 60}},
+            (
+                "spec.bfd: would notice a failure after 3600 s; "
+                "reduce multiplier, minTX or minRX to at most 600 s"
+            ),
+        ),
+        (
             {"replicas": 3, "internalIPs": ["10.0.0.1", "10.0.0.2"]},
             (
                 "spec.internalIPs: '2' are too few for 3 replicas; "
