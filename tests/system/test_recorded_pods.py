@@ -20,7 +20,7 @@ import pytest
 from bfd.client import Client
 from bfd.fsm import State
 from tests.support.image import Image
-from tests.support.netns import ip
+from tests.support.netns import ip, run
 from tests.support.pods.container import Running
 from tests.support.pods.pod import Pod, running
 from tests.support.pods.recorded import Recorded, kinds, recordings
@@ -46,8 +46,8 @@ async def pod_of(
 ) -> AsyncIterator[Pod]:
     """One of the pods of a world, not started, with its ConfigMaps."""
     recorded, ns = place.pods[number], place.namespace(number)
-    run = running(recorded.template, recorded.facts, image, ns, directory / ns, _SLOWNESS)
-    async with run as pod:
+    made = running(recorded.template, recorded.facts, image, ns, directory / ns, _SLOWNESS)
+    async with made as pod:
         for volume, files in recorded.files.items():
             pod.volumes.write(volume, {name: json.dumps(text) for name, text in files.items()})
         yield pod
@@ -138,6 +138,8 @@ async def judge_observer(place: World, pod: Pod) -> None:
         return kinds == {"start", "end"}
 
     await eventually("metrics", counts)
+    # Else the end of a connection comes two minutes after its last packet.
+    run(place.namespace(), "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_timeout_time_wait=1")
     assert '"schemaVersion"' not in observer.log()
     config = copy.deepcopy(recorded.files["observability-config"]["config.json"])
     config["observability"]["conntrack"]["log"]["enabled"] = True
