@@ -38,6 +38,8 @@ RUN cp -r /src/kube/image /out/kube-ovn && \
 FROM system
 COPY --from=build /out /
 RUN python3 -m compileall -q -f --invalidation-mode=unchecked-hash -j 0 /usr/lib/python3 /usr/lib/python3.*
+# Sockets and the engine's journal: in Kube-OVN's pods that is a volume, which outlives the container.
+ENV VEGD_RUNTIME_DIR=/usr/local/sbin/vegd
 ENV LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ARG VERSION
 ARG SOURCE

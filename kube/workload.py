@@ -256,6 +256,7 @@ def _gateway_container(workload: Workload) -> Json:
         "image": workload.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["vegd", "run", "--config", f"{_CONFIG_DIR}/{_CONFIG_FILE}"],
+        "env": [{"name": "VEGD_RUNTIME_DIR", "value": _RUNTIME_DIR}],
         "ports": [{"name": "bfdd-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "startupProbe": _probe("livez", delay=1, period=2, failures=30),
         "livenessProbe": _probe("livez", delay=1, period=5, failures=3),

@@ -274,6 +274,37 @@ async def test_probes_are_answered_beside_a_busy_neighbour(image: Image, tmp_pat
             await asyncio.to_thread(judge_traffic, place)
 
 
+@pytest.mark.parametrize("router", [RouterKind.LINUX, RouterKind.OVN])
+async def test_a_container_that_is_killed_takes_its_sessions_up_again(
+    image: Image, tmp_path: Path, router: RouterKind
+) -> None:
+    """Under the same discriminators: OVN may go on with those that it knows."""
+    recorded = recordings()["master/custom-vpc-bfd/replicas-2"]
+    with world([recorded], router) as place:
+        async with pod_of(place, image, tmp_path) as pod:
+            await pod.start()
+            await up(place, pod)
+            main = pod.container("bfdd")
+            before = await discriminators(main)
+            await main.crash()
+
+            async def runs_again() -> bool:
+                return main.exits == [137] and await discriminators(main) == before
+
+            await eventually("the same sessions", runs_again)
+            await up(place, pod)
+            await asyncio.to_thread(judge_traffic, place)
+            assert main.exits == [137]
+
+
+async def discriminators(main: Running) -> list[str]:
+    """Those of the engine in a container; empty while it does not answer."""
+    shown = await main.execute("vegd", "sessions", "--json")
+    if not shown.output.startswith("["):
+        return []
+    return [str(each["local_discr"]) for each in json.loads(shown.output)]
+
+
 async def judge_reaping(main: Running) -> None:
     """A process without a parent is gone when it has ended."""
     left = await main.execute("sh", "-c", "sleep 1 >/dev/null 2>&1 & echo $!")

@@ -1,8 +1,8 @@
 """The composition root of the cluster side: what runs, and whose turn it is.
 
 All candidates follow the cluster, so that one that comes to lead can begin at once; only the leader
-works on the queues and writes. Gateways and VPCs have a queue each, as a VPC whose OVN does not
-answer must not hold up what can be done.
+works on the queues and writes. Gateways, VPCs and BFD ports have a queue each, so that what
+waits for one kind does not hold up another.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from kube.informer import Change
 from kube.northbound import Changed
 from kube.objects import Resource
 from kube.overlap import Claims
+from kube.ovsdb import DatabaseError
+from kube.routes import Way
 from kube.rows import RouterPort
 from kube.selection import Key, Selection
 from vegd.cluster.bfd_ports import BfdPorts
@@ -30,6 +32,8 @@ from vegd.cluster.writer import Writer
 log = logging.getLogger(__name__)
 
 _PORT_PREFIX = "bfd@"
+_ASK_AGAIN_S = 1.0
+"""While OVN has not shown yet what it makes of BFD in policies."""
 
 
 class Controller:
@@ -45,10 +49,12 @@ class Controller:
         manages_bfd_ports: bool,
         workers: int = 8,
     ) -> None:
-        self.gateways, self.vpcs = WorkQueue(), WorkQueue()
+        self.gateways, self.vpcs, self.ports = WorkQueue(), WorkQueue(), WorkQueue()
         self.ovn = ovn
         self._mark = options.mark
         self._workers = workers
+        self._ways: dict[str, Way] = {}
+        """Of each BFD port, as its gateways were told."""
         selection = Selection()
         self._concerns = Concerns(options.identity, selection, self.gateways.add, self._look_at_vpc)
         self.copies = Copies(client, options.identity, self._told)
@@ -56,7 +62,7 @@ class Controller:
         self._gateways = Gateways(
             options, self.copies, self._concerns, selection, ovn, writer, Claims()
         )
-        self._ports = (
+        self._bfd_ports = (
             BfdPorts(options.mark, self.copies, ovn, writer) if manages_bfd_ports else None
         )
 
@@ -81,36 +87,44 @@ class Controller:
             tasks.create_task(self.ovn.follow(self._ovn_changed))
             tasks.create_task(self.gateways.run(self._work, self._workers, NotDone))
             tasks.create_task(self.vpcs.run(self._work_on_vpc, 1, NotDone))
+            tasks.create_task(self.ports.run(self._work_on_port, 1, DatabaseError))
 
     def _told(self, resource: Resource, change: Change[Any]) -> None:
         self._concerns.told(resource, change)
 
     def _look_at_vpc(self, name: str) -> None:
-        if self._ports is not None:
+        if self._bfd_ports is not None:
             self.vpcs.add(name)
 
     def _ovn_changed(self, changed: Changed) -> None:
-        for vendor, key in changed.gateways:
-            if vendor == self._mark.vendor:
-                self.gateways.add(key)
         for ref in changed.names:
             name = str(ref.key[0])
             if name.startswith(_PORT_PREFIX):
-                vpc = name.removeprefix(_PORT_PREFIX)
-                self._look_at_vpc(vpc)
+                self._look_at_vpc(name.removeprefix(_PORT_PREFIX))
                 if ref.table == RouterPort.TABLE:
-                    for key in self._concerns.of_vpc(vpc):
-                        self.gateways.add(key)
+                    self.ovn.forget(name)
+                    self.ports.add(name)
+        for vendor, key in changed.gateways:
+            if vendor == self._mark.vendor:
+                self.gateways.add(key)
 
     async def _work(self, key: Key) -> float | None:
-        again_s, others = await self._gateways.reconcile(key)
-        for other in others:
+        for other in await self._gateways.reconcile(key):
             self.gateways.add(other)
-        return again_s
+        return None
+
+    async def _work_on_port(self, name: str) -> float | None:
+        """Its gateways are told when next hops are to be tied to its sessions in another way."""
+        choice, _ = await self.ovn.way(name)
+        if self._ways.get(name) is not choice.way:
+            self._ways[name] = choice.way
+            for key in self._concerns.of_vpc(name.removeprefix(_PORT_PREFIX)):
+                self.gateways.add(key)
+        return _ASK_AGAIN_S if choice.way is Way.TRIAL else None
 
     async def _work_on_vpc(self, name: str) -> float | None:
-        assert self._ports is not None  # noqa: S101 - nothing is added otherwise
-        return await self._ports.reconcile(name, gateways_live=self._gateways_live(name))
+        assert self._bfd_ports is not None  # noqa: S101 - nothing is added otherwise
+        return await self._bfd_ports.reconcile(name, gateways_live=self._gateways_live(name))
 
     def _gateways_live(self, vpc: str) -> bool:
         return any(

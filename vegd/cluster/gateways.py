@@ -33,8 +33,6 @@ from vegd.cluster.writer import Writer
 
 log = logging.getLogger(__name__)
 
-_ASK_AGAIN_S = 1.0
-"""While OVN has not shown yet what it makes of BFD in policies."""
 _PORT_GROUP = "ovn.kubernetes.io/port_name"
 
 
@@ -57,7 +55,6 @@ class _Led(NamedTuple):
     sessions: dict[str, str]
     conflicts: tuple[str, ...]
     notices: tuple[str, ...]
-    way: Way
 
 
 class Gateways:
@@ -80,22 +77,23 @@ class Gateways:
         self._ovn = ovn
         self._writer = writer
         self._claims = claims
+        self._settled: dict[Key, tuple[Workload, tuple[str, ...]]] = {}
+        """What was found to be as it should be: for which workload, in which versions."""
 
-    async def reconcile(self, key: Key) -> tuple[float | None, frozenset[Key]]:
-        """One round for one gateway: when to look again, if it must be, and which other gateways
-        the outcome concerns. Raises NotDone."""
+    async def reconcile(self, key: Key) -> frozenset[Key]:
+        """One round for one gateway; which other gateways the outcome concerns. Raises NotDone."""
         item = self._copies.gateways.mirror.items.get(key)
         try:
             if item is None:
-                return None, await self._forget(key)
+                return await self._forget(key)
             value = item.value
             try:
                 gateway = parse(EgressGateway, value)
             except Malformed as exc:
                 await self._tell_malformed(value, exc)
-                return None, frozenset()
+                return frozenset()
             if gateway.metadata.deletion_timestamp is not None:
-                return None, await self._finalize(gateway, value)
+                return await self._finalize(gateway, value)
             return await self._converge(gateway, value)
         except (KubeError, DatabaseError) as exc:
             raise NotDone(str(exc)) from exc
@@ -105,6 +103,7 @@ class Gateways:
     async def _forget(self, key: Key) -> frozenset[Key]:
         """What has no resource has no rows either, whoever took the finalizer off."""
         self._selection.drop_gateway(key)
+        self._settled.pop(key, None)
         namespace, _, name = key.partition("/")
         northbound = await self._ovn.northbound()
         await northbound.converge(GatewayOwner(self._options.mark, namespace, name), ())
@@ -126,9 +125,7 @@ class Gateways:
 
     # A gateway that stays.
 
-    async def _converge(
-        self, gateway: EgressGateway, value: Object
-    ) -> tuple[float | None, frozenset[Key]]:
+    async def _converge(self, gateway: EgressGateway, value: Object) -> frozenset[Key]:
         identity = self._options.identity
         if identity.finalizer not in gateway.metadata.finalizers:
             resource = self._copies.resource
@@ -137,11 +134,11 @@ class Gateways:
         self._selection.set_gateway(gateway, resolution.router)
         if resolution.workload is None:
             await self._say(gateway, value, resolution, self._observed(gateway, resolution))
-            return None, frozenset()
+            return frozenset()
         selected = self._selection.members(gateway.key)
         sources = {*resolution.sources, *(ip for pod in selected for ip in pod.addresses)}
         others = self._claims.put(gateway.key, resolution.router, sources)
-        failure, led = None, _Led({}, (), (), Way.POLICIES)
+        failure, led = None, _Led({}, (), ())
         try:
             foreign = await self._run_pods(resolution.workload)
             led = await self._lead(gateway, resolution, selected)
@@ -154,12 +151,15 @@ class Gateways:
         await self._say(gateway, value, resolution, observed)
         if failure is not None:
             raise NotDone(failure.message)
-        return (_ASK_AGAIN_S if led.way is Way.TRIAL else None), others
+        return others
 
     async def _run_pods(self, workload: Workload) -> tuple[str, ...]:
         """ConfigMap and Deployment; those of another owner are left alone and named."""
-        foreign = []
-        identity = self._options.identity
+        key, identity = f"{workload.namespace}/{workload.name}", self._options.identity
+        versions = self._versions(workload)
+        if self._settled.get(key) == (workload, versions):
+            return ()
+        foreign, written = [], False
         for resource, copies, desired in (
             (CONFIG_MAPS, self._copies.config_maps, config_map(workload, identity)),
             (DEPLOYMENTS, self._copies.deployments, deployment(workload, identity)),
@@ -178,7 +178,21 @@ class Gateways:
                 )
             elif await self._writer.ensure(resource, desired, observed):
                 log.info("%s/%s: %s written", workload.namespace, name, resource.kind)
+                written = True
+        if not foreign and not written:
+            self._settled[key] = (workload, versions)
         return tuple(foreign)
+
+    def _versions(self, workload: Workload) -> tuple[str, ...]:
+        """Of the ConfigMap and the Deployment that there are."""
+        identity, namespace = self._options.identity, workload.namespace
+        config = self._copies.config_maps.mirror.items.get(
+            f"{namespace}/{identity.config_name(workload)}"
+        )
+        running = self._copies.deployments.mirror.items.get(
+            f"{namespace}/{identity.workload_name(workload)}"
+        )
+        return tuple(each.metadata.resource_version for each in (config, running) if each)
 
     async def _lead(
         self, gateway: EgressGateway, resolution: Resolution, selected: Iterable[Pod]
@@ -205,7 +219,6 @@ class Gateways:
                 *map(str, outcome.missing),
                 *([choice.text] if choice else []),
             ),
-            way=wish.way,
         )
 
     async def _wish(

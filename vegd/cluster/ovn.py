@@ -30,6 +30,8 @@ class Ovn:
         self.histories: dict[str, PortHistory] = {}
         """What each BFD port has shown."""
         self._ordered = ordered
+        self._known: dict[str, tuple[Choice, tuple[Look, ...]]] = {}
+        """Of each BFD port, until something of its sessions moves."""
         self._timeout_s = timeout_s
         self._northbound: Northbound | None = None
         self._connecting = asyncio.Lock()
@@ -65,12 +67,23 @@ class Ovn:
                 log.warning("%s; again in %.1f s", exc, wait_s)
                 await asyncio.sleep(wait_s)
 
+    def forget(self, port: str) -> None:
+        """Something of the sessions of a BFD port has moved."""
+        self._known.pop(port, None)
+
     async def way(self, port: str) -> tuple[Choice, tuple[Look, ...]]:
         """How next hops are tied to the sessions of a BFD port, and how those are."""
+        known = self._known.get(port)
+        if known is not None:
+            return known
         northbound = await self.northbound()
         looks = await northbound.looks(port)
         now_s = asyncio.get_running_loop().time()
         history = saw(self.histories.get(port, PortHistory()), looks, now_s)
         self.histories[port] = history
         has_column = northbound.policies_can_name_bfd
-        return choose(history, now_s, has_column=has_column, ordered=self._ordered), looks
+        choice = choose(history, now_s, has_column=has_column, ordered=self._ordered)
+        if choice.way is not Way.TRIAL:
+            # A trial is also a matter of time.
+            self._known[port] = (choice, looks)
+        return choice, looks

@@ -117,6 +117,10 @@ class Running:
         self._stopping.set()
         await self._end(max(grace_s, _LEAST_GRACE_S))
 
+    async def crash(self) -> None:
+        """Kill its processes, as the kernel does for want of memory; it is started again."""
+        await self._shared.crun.kill(self.name, signal.SIGKILL)
+
     async def kill(self) -> None:
         """End it for good, at once."""
         self._stopping.set()
