@@ -30,6 +30,8 @@ _RUNTIME_DIR = "/run/vegd"
 _NOBODY = 65534
 _GRACE_S = 30
 """Longer than `drain.grace`'s 25 s, so that a drain ends by itself."""
+_EXTERNAL = ("snat", "announce")
+"""Sections of `spec.agent` that the configuration has in `external`."""
 _ROUTER_TTL = 254
 """OVN sends BFD with 255, and the VPC's router takes one away before the pod's subnet."""
 
@@ -95,7 +97,7 @@ class Workload:
     resources: Mapping[str, Any] | None = None
     observability: Mapping[str, Any] | None = None
     agent: Mapping[str, Any] = field(default_factory=dict)
-    """Further top-level sections of vegd's configuration, from ``spec.agent``."""
+    """``spec.agent`` of the resource, as it is."""
 
 
 def deployment(workload: Workload, identity: Identity) -> Json:
@@ -151,9 +153,19 @@ def configuration(workload: Workload) -> Json:
             "minTTL": _ROUTER_TTL,
             "peers": [{"address": peer} for peer in workload.bfd.peers],
         }
-    for section, wish in workload.agent.items():
-        document[section] = _merged(document.get(section), wish)
+    _add_agent(document, workload.agent)
     return document
+
+
+def _add_agent(document: Json, wish: Mapping[str, Any]) -> None:
+    """What the resource has for vegd alone: policies beside the others, the rest in its place."""
+    for section, value in wish.items():
+        if section == "policies":
+            document["policies"] += value
+        elif section in _EXTERNAL:
+            document["external"][section] = value
+        else:
+            document[section] = _merged(document.get(section), value)
 
 
 def pod_annotations(workload: Workload) -> dict[str, str]:

@@ -248,6 +248,7 @@ def test_the_bfd_port_of_a_vpc_follows_its_nodes(
         ({"externalSubnet": "nowhere"}, "SubnetNotFound", "'nowhere' is no Subnet"),
         ({"vpc": "nowhere"}, "VpcNotFound", "'nowhere' is no Vpc"),
         ({"policies": [{"subnets": ["nowhere"]}]}, "SubnetNotFound", "'nowhere' is no Subnet"),
+        ({"agent": {"snat": {"addresses": ["10.9.9.9-10.9.9.1"]}}}, "InvalidSpec", "external.snat"),
     ],
 )
 def test_what_is_missing_is_a_condition_and_heals_by_itself(
@@ -258,7 +259,9 @@ def test_what_is_missing_is_a_condition_and_heals_by_itself(
     assert found[1] == reason
     assert message in found[2]
     assert ("Warning", reason) in until(lambda: cluster.events("gw"))
-    if "externalSubnet" in spec or "policies" in spec:
+    if "agent" in spec:
+        cluster.change("gw", agent=None)
+    elif "externalSubnet" in spec or "policies" in spec:
         cluster.subnet("nowhere", "172.17.0.0/16", "172.17.0.1", f"eth1.{cluster.namespace}")
     else:
         cluster.plane.request("DELETE", f"{cluster.gateways_path}/gw")

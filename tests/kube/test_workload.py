@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kube.definitions import gateway_definition
 from kube.identity import KUBE_OVN, identity_of, label_value
 from kube.resolve import resolve
 from kube.schema import EgressGateway, parse
@@ -115,16 +116,32 @@ def test_what_the_agent_changes_live_does_not_replace_a_pod(
     assert deployment(after, KUBE_OVN) == deployment(before, KUBE_OVN)
 
 
-def test_a_section_of_the_agent_is_merged_into_the_configuration() -> None:
+def test_what_the_resource_has_for_vegd_alone_is_in_its_place_in_the_configuration() -> None:
     resource = recorded.gateways()["custom-vpc-bfd/replicas-2"]["resource"]
-    agent = {"bfd": {"dampening": {"flaps": 5}}, "drain": {"grace": 20}}
+    partner = {"name": "partner", "snat": True, "ipBlocks": ["192.168.0.64/26"]}
+    agent = {
+        "announce": {"times": 5},
+        "bfd": {"backOff": 4, "dampening": {"flaps": 5}},
+        "conntrack": {"udp": 60},
+        "drain": {"grace": 20},
+        "mssClamp": False,
+        "policies": [partner | {"destinationCIDRs": ["203.0.113.0/24"]}],
+        "probes": {"targets": [{"kind": "icmp", "address": "192.0.2.1"}]},
+        "snat": {"ports": "2000-3000"},
+    }
+    definition = gateway_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    known = definition["properties"]["spec"]["properties"]["agent"]["properties"]
+    assert agent.keys() == known.keys(), "every section there is"
     changed = {**resource, "spec": resource["spec"] | {"agent": agent}}
     workload = resolve(parse(EgressGateway, changed), recorded.world(), "image").workload
     assert workload is not None
     document = configuration(workload)
-    assert document["drain"] == {"grace": 20}
-    assert document["bfd"]["dampening"] == {"flaps": 5}
+    assert [each["name"] for each in document["policies"]] == ["policy-0", "partner"]
     assert document["bfd"]["peers"] == [{"address": "10.255.255.255"}]
+    spec = GatewaySpec.parse(document)
+    assert spec.external.announce.times == 5
+    assert spec.drain.grace == 20
+    assert spec.bfd is not None
 
 
 def test_the_api_servers_defaults_are_no_difference_and_an_edit_is_one() -> None:

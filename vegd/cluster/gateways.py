@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from kube import status
@@ -25,11 +26,12 @@ from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
 from kube.schema import EgressGateway, Fault, Malformed, parse, split
 from kube.selection import Key, Selection
 from kube.status import Failure, Observed
-from kube.workload import Workload, config_map, deployment
+from kube.workload import Workload, config_map, configuration, deployment
 from vegd.cluster.concerns import Concerns
 from vegd.cluster.copies import Copies
 from vegd.cluster.ovn import Ovn
 from vegd.cluster.writer import Writer
+from vegd.spec import GatewaySpec, SpecError
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +132,7 @@ class Gateways:
         if identity.finalizer not in gateway.metadata.finalizers:
             resource = self._copies.resource
             await self._writer.set_finalizer(resource, value, identity.finalizer, there=True)
-        resolution = resolve(gateway, self._copies.world(), self._options.image)
+        resolution = _judged(resolve(gateway, self._copies.world(), self._options.image))
         self._selection.set_gateway(gateway, resolution.router)
         if resolution.workload is None:
             await self._say(gateway, value, resolution, self._observed(gateway, resolution))
@@ -304,6 +306,22 @@ class Gateways:
         fields = status.status(gateway, resolution, observed, self._options.identity)
         wanted = status.conditions(gateway, resolution, observed)
         await self._writer.status(self._copies.resource, value, fields, wanted)
+
+
+def _judged(resolution: Resolution) -> Resolution:
+    """Without a workload if its pods would refuse their configuration: the definition does not
+    compare all of ``spec.agent``'s fields with each other."""
+    if resolution.workload is None:
+        return resolution
+    try:
+        GatewaySpec.parse(configuration(resolution.workload))
+    except SpecError as exc:
+        faults = tuple(
+            Fault(f"configuration: {each.path}", each.value, each.problem, each.remedy)
+            for each in exc.faults
+        )
+        return replace(resolution, workload=None, faults=faults)
+    return resolution
 
 
 def _is_owned_by(value: Object, uid: str) -> bool:
