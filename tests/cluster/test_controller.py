@@ -1,6 +1,8 @@
 """The controller against a real API server and a real northbound database."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -336,3 +338,10 @@ def test_when_nothing_changes_nothing_is_written(
     controller.until_idle()
     assert cluster.read("gw")["metadata"]["resourceVersion"] == before
     assert northbound.commits() == commits
+
+
+def test_every_metric_is_in_the_documentation(controller: ControllerProcess) -> None:
+    page = controller.page("/metrics")[1]
+    names = set(re.findall(r"^# TYPE (vegd_\S+)", page, re.MULTILINE))
+    text = (Path(__file__).parents[2] / "docs" / "controller.md").read_text()
+    assert names == set(re.findall(r"`(vegd_controller_\w+)`", text))

@@ -57,7 +57,12 @@ class Pages:
         controller, leadership = self._controller, self._leadership
         leads = leadership is None or leadership.is_leader
         yield Gauge("vegd_controller_leader", "1 for the one that acts.", value=leads)
-        yield from _queues({"gateways": controller.gateways, "vpcs": controller.vpcs}.items())
+        queues = {
+            "gateways": controller.gateways,
+            "vpcs": controller.vpcs,
+            "ports": controller.ports,
+        }
+        yield from _queues(queues.items())
         yield Gauge(
             "vegd_controller_followed_behind",
             "Kinds of objects that cannot be followed now: what is seen of them may be old.",
