@@ -8,6 +8,7 @@ or in one of `kube.errors`. When to try again is the caller's to decide.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections import Counter, defaultdict
@@ -93,6 +94,8 @@ class Client:
             Unconfigured: there are none, or they cannot be read.
         """
         settings = Configuration()
+        # What it has to say about a file is in its exceptions, too.
+        logging.getLogger("kubernetes_asyncio").setLevel(logging.ERROR)
         try:
             if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
                 config.load_incluster_config(  # type: ignore[no-untyped-call]

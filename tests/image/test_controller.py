@@ -24,6 +24,7 @@ def test_it_runs_the_controller(image: Image) -> None:
     # As far as the connection to a cluster, of which there is none.
     done = _vegd(root, "controller", "--ovn-nb=unix:/nowhere", "--kubeconfig=/nowhere")
     assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("vegd: no access to a cluster from /nowhere")
 
 
