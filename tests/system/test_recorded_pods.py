@@ -177,16 +177,18 @@ def lives(
 ) -> Iterator[dict[str, Future[None]]]:
     """Those of the kinds that are tested in this run."""
 
-    def live(case: str) -> None:
-        asyncio.run(life(_KINDS[case], image, tmp_path_factory.mktemp("pod")))
+    def live(case: str, directory: Path) -> None:
+        asyncio.run(life(_KINDS[case], image, directory))
 
     chosen = [
         str(item.callspec.params["case"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.function is test_the_life_of_a_pod
     ]
+    # Made here: pytest's factory is not for several threads.
+    directories = {case: tmp_path_factory.mktemp("pod") for case in chosen}
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        yield {case: pool.submit(live, case) for case in chosen}
+        yield {case: pool.submit(live, case, directories[case]) for case in chosen}
         pool.shutdown(cancel_futures=True)
 
 
