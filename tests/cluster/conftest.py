@@ -8,6 +8,7 @@ import pytest
 from kube.definitions import gateway_definition, kube_ovn_definitions
 from tests.support.control_plane import ControlPlane
 from tests.support.definitions import install
+from tests.support.ovsdb import OvsdbServer
 
 _LIMIT_S = 300
 """Of one test; the first one starts the control plane, others start its API server again."""
@@ -41,3 +42,11 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 def definitions(control_plane: ControlPlane) -> None:
     """Our definitions, the gateway's in Kube-OVN's group."""
     install(control_plane, [gateway_definition(), *kube_ovn_definitions()])
+
+
+@pytest.fixture
+def northbound(tmp_path: Path) -> Iterator[OvsdbServer]:
+    """A northbound database for one test."""
+    server = OvsdbServer(tmp_path)
+    yield server
+    server.stop()

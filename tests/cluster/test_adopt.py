@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kube.definitions import gateway_definition
-from tests.support.cluster import Cluster, Kubelet, until
+from tests.support.cluster import Cluster, until
 from tests.support.control_plane import ControlPlane, free_ports
-from tests.support.controller import ControllerProcess, Router, find, running
+from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.definitions import install
 from tests.support.ovsdb import OvsdbServer
 
@@ -21,29 +21,13 @@ _GROUP = "egress.example"
 
 
 @pytest.fixture
-def northbound(tmp_path: Path) -> Iterator[OvsdbServer]:
-    server = OvsdbServer(tmp_path)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def ours(
     control_plane: ControlPlane, definitions: None, namespace: str, northbound: OvsdbServer
 ) -> Iterator[Cluster]:
     """A cluster with a controller of our own group."""
     install(control_plane, [gateway_definition(_GROUP)])
-    made = Cluster(control_plane, namespace, _GROUP)
-    kubelet = Kubelet(made)
-    try:
-        for number in (1, 2):
-            made.node(f"{namespace}-n{number}", f"chassis-{namespace}-{number}")
-        made.build(bfd_port="")
-        Router(northbound, made.vpc, made.inside)
+    with standing(Cluster(control_plane, namespace, _GROUP), northbound, bfd_port="") as made:
         yield made
-    finally:
-        kubelet.close()
-        made.close()
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import Cluster, Kubelet, until
+from tests.support.cluster import Cluster, until
 from tests.support.control_plane import NOBODY, ControlPlane, free_ports
-from tests.support.controller import ControllerProcess, Router, find, running
+from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.ovsdb import OvsdbServer
 from tests.support.throttle import reject_everything_of_nobody
 
@@ -32,28 +32,12 @@ _WRITES_WORKLOADS = {
 
 
 @pytest.fixture
-def northbound(tmp_path: Path) -> Iterator[OvsdbServer]:
-    server = OvsdbServer(tmp_path)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def world(
     control_plane: ControlPlane, definitions: None, namespace: str, northbound: OvsdbServer
 ) -> Iterator[Cluster]:
     """A cluster with two nodes, a VPC and its router; no controller yet."""
-    made = Cluster(control_plane, namespace)
-    kubelet = Kubelet(made)
-    try:
-        for number in (1, 2):
-            made.node(f"{namespace}-n{number}", f"chassis-{namespace}-{number}")
-        made.build()
-        Router(northbound, made.vpc, made.inside)
+    with standing(Cluster(control_plane, namespace), northbound) as made:
         yield made
-    finally:
-        kubelet.close()
-        made.close()
 
 
 def _start(

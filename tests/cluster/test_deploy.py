@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.cluster import Cluster, Kubelet, until
+from tests.support.cluster import Cluster, until
 from tests.support.control_plane import ControlPlane, free_ports
-from tests.support.controller import ControllerProcess, Router, running
+from tests.support.controller import ControllerProcess, running, standing
 from tests.support.ovsdb import OvsdbServer
 
 pytestmark = pytest.mark.timeout(300)
@@ -39,26 +39,11 @@ def manifests(control_plane: ControlPlane, definitions: None) -> Iterator[list[d
 
 
 @pytest.fixture
-def northbound(tmp_path: Path) -> Iterator[OvsdbServer]:
-    server = OvsdbServer(tmp_path)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def cluster(
     control_plane: ControlPlane, manifests: object, namespace: str, northbound: OvsdbServer
 ) -> Iterator[Cluster]:
-    made = Cluster(control_plane, namespace)
-    kubelet = Kubelet(made)
-    try:
-        made.node(f"{namespace}-n1", f"chassis-{namespace}-1")
-        made.build()
-        Router(northbound, made.vpc, made.inside)
+    with standing(Cluster(control_plane, namespace), northbound, nodes=1) as made:
         yield made
-    finally:
-        kubelet.close()
-        made.close()
 
 
 def _granted(manifests: list[dict[str, Any]]) -> set[Right]:

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.cluster import until
+from tests.support.cluster import Cluster, Kubelet, until
 from tests.support.control_plane import ControlPlane
 from tests.support.ovsdb import OvsdbServer
 
@@ -126,6 +126,25 @@ class Router:
     def close(self) -> None:
         """Remove it."""
         self._server.nbctl("--if-exists", "lr-del", self.name)
+
+
+@contextlib.contextmanager
+def standing(
+    cluster: Cluster, server: OvsdbServer, *, nodes: int = 2, **network: str
+) -> Iterator[Cluster]:
+    """A cluster with nodes, a VPC with its router, and a kubelet; no controller. `network` as for
+    `Cluster.build`."""
+    kubelet = Kubelet(cluster)
+    try:
+        for number in range(1, nodes + 1):
+            name = f"{cluster.namespace}-n{number}"
+            cluster.node(name, f"chassis-{cluster.namespace}-{number}")
+        cluster.build(**network)
+        Router(server, cluster.vpc, cluster.inside)
+        yield cluster
+    finally:
+        kubelet.close()
+        cluster.close()
 
 
 def find(server: OvsdbServer, table: str, *conditions: str) -> list[dict[str, str]]:

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from kube.client import Client
-from kube.informer import Change
 from kube.northbound import Changed
-from kube.objects import Resource
 from kube.overlap import Claims
 from kube.ovsdb import DatabaseError
 from kube.routes import Way
@@ -57,7 +54,7 @@ class Controller:
         """Of each BFD port, as its gateways were told."""
         selection = Selection()
         self._concerns = Concerns(options.identity, selection, self.gateways.add, self._look_at_vpc)
-        self.copies = Copies(client, options.identity, self._told)
+        self.copies = Copies(client, options.identity, self._concerns.told)
         writer = Writer(client, instance)
         self._gateways = Gateways(
             options, self.copies, self._concerns, selection, ovn, writer, Claims()
@@ -88,9 +85,6 @@ class Controller:
             tasks.create_task(self.gateways.run(self._work, self._workers, NotDone))
             tasks.create_task(self.vpcs.run(self._work_on_vpc, 1, NotDone))
             tasks.create_task(self.ports.run(self._work_on_port, 1, DatabaseError))
-
-    def _told(self, resource: Resource, change: Change[Any]) -> None:
-        self._concerns.told(resource, change)
 
     def _look_at_vpc(self, name: str) -> None:
         if self._bfd_ports is not None:
