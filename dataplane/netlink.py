@@ -32,7 +32,7 @@ from dataplane.ownership import LINK_ALIAS, PROTOCOL, QDISC, SHAPED, TABLE_TO_OU
 from dataplane.plan import Op
 from dataplane.rtnetlink import FAMILIES, Found, Routing, group, named, nested, number
 from dataplane.sources import IPNetwork
-from dataplane.sysctls import write
+from dataplane.sysctls import serve_at_once, write
 from dataplane.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute, attributes
 
 _NEW = NLM_F_CREATE | NLM_F_EXCL
@@ -210,6 +210,7 @@ class Netlink:
             if link.macvlan is None:
                 raise OSError(errno.ENODEV, f"interface {link.name} does not exist")
             self._add_macvlan(link.name, link.macvlan)
+            serve_at_once(link.name)
         settings = number(rt.IFLA_MTU, link.mtu) if link.mtu else b""
         if link.mac:
             settings += attribute(rt.IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))

@@ -1,5 +1,6 @@
 """Kernel parameters of this network namespace, below /proc/sys."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -32,3 +33,14 @@ def read_sysctl(path: str) -> str | None:
 def write(sysctl: Sysctl, _: str) -> None:
     """Give a parameter its value; there is no other action. Raises OSError."""
     (_SYSCTLS / sysctl.path).write_text(sysctl.value, "ascii")
+
+
+def serve_at_once(interface: str) -> None:
+    """Let a new interface, not up yet, have its link-local address without duplicate detection.
+
+    The kernel asks for the next hop of what it forwards from that address, and while detection
+    holds it back, for a second or several, such packets end as unreachable (RFC 4861 §7.2.2).
+    """
+    # Where parameters may not be set, the address takes its time.
+    with contextlib.suppress(OSError):
+        write(Sysctl(f"net/ipv6/conf/{interface}/accept_dad", "0"), "")

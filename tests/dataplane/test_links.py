@@ -57,6 +57,14 @@ def test_a_link_that_was_altered_is_put_right(netns: Netns, change: str) -> None
     assert plan_in(top.gateway, wish) == Plan.empty
 
 
+def test_a_new_macvlan_asks_for_neighbours_at_once(netns: Netns) -> None:
+    top = build(netns)
+    assert apply_in(top.gateway, render(_external())).ok
+    (link,) = ip_json("-6", "address", "show", "dev", "net1", ns=top.gateway)
+    (local,) = [each for each in link["addr_info"] if each["scope"] == "link"]
+    assert "tentative" not in local
+
+
 def test_another_mode_replaces_the_macvlan(netns: Netns) -> None:
     top = ready(netns)
     wish = render(_external(macvlan=Macvlan("ext0", "private")))
