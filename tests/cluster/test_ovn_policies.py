@@ -17,7 +17,7 @@ from tests.support.ovn_lab import (
     leaked,
 )
 from tests.support.ovn_versions import Ovn, trixie
-from vegd.lab.flows import Probes
+from vegd.lab.flows import Probes, probed
 from vegd.lab.topology import Topology
 
 # The root takes a minute and a half of it where it is not there yet.
@@ -84,7 +84,7 @@ async def test_policies_that_ovn_ignores_are_replaced_before_a_packet_follows_th
     pilot.lab.nbctl("--wait=sb", "sync")
     await pilot.until_all(Status.ADMIN_DOWN)
     assert (await pilot.step()).way is Way.TRIAL, "northd gets its time"
-    probes = Probes(pilot.lab, interval_ms=100)
+    probes = Probes(pilot.lab.state, probed(pilot.lab), interval_ms=100)
     await asyncio.to_thread(probes.start)
     await asyncio.sleep(1)
     flows = await asyncio.to_thread(probes.stop)

@@ -18,7 +18,7 @@ from kube.owners import KUBE_OVN, GatewayOwner, PortOwner
 from kube.routes import BfdSettings, Gateway, Replica, routes
 from tests.support.ovn_versions import Ovn
 from vegd.lab import faults, namespaces, ovn_router
-from vegd.lab.flows import Probes
+from vegd.lab.flows import Probes, probed
 from vegd.lab.lab import Lab, remove
 from vegd.lab.topology import FAMILIES, Interface, LabOptions, RouterKind
 from vegd.lab.topology import Gateway as LabGateway
@@ -187,7 +187,7 @@ async def gateway_dies_and_gateway_drains(pilot: Pilot) -> None:
     """All sessions are Up: traffic leaves a gateway that is cut off, and one that drains."""
     lab = pilot.lab
     first, second = lab.topology.gateways
-    probes = Probes(lab, interval_ms=100)
+    probes = Probes(lab.state, probed(lab), interval_ms=100)
     await asyncio.to_thread(probes.start)
     await until_answered_by(lab, probes, first, second)
     await asyncio.to_thread(faults.cut, first)

@@ -26,7 +26,7 @@ from tests.support.pods.pod import Pod, running
 from tests.support.pods.recorded import Recorded, kinds, recordings
 from tests.support.pods.world import World, world
 from vegd.lab import events
-from vegd.lab.flows import FlowRecord, Probes
+from vegd.lab.flows import FlowRecord, Probes, probed
 from vegd.lab.topology import RouterKind
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -227,7 +227,7 @@ async def test_a_pod_leaves_without_loss(
 async def judge_replacement(place: World, leaving: Pod) -> None:
     """No probe is lost while the first pod ends and its network goes."""
     staying = {str(each.ip) for each in place.pods[1].external}
-    probes = Probes(place.lab, interval_ms=50)
+    probes = Probes(place.lab.state, probed(place.lab), interval_ms=50)
     await asyncio.to_thread(probes.start)
 
     async def both_carry() -> bool:

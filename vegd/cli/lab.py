@@ -161,11 +161,11 @@ def probe(
 
     Exit status: 0 nothing was lost, 1 something was.
     """
-    from vegd.lab.flows import Probes  # noqa: PLC0415
+    from vegd.lab.flows import Probes, probed  # noqa: PLC0415
     from vegd.lab.lab import Lab  # noqa: PLC0415
 
     lab = Lab.find(prefix)
-    probes = Probes(lab, interval_ms)
+    probes = Probes(lab.state, probed(lab), interval_ms)
     probes.start()
     time.sleep(seconds)
     flows = probes.stop()

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from vegd.lab import events, janitor
 from vegd.lab.errors import LabError, SceneFailed
-from vegd.lab.flows import FlowRecord, Probes
+from vegd.lab.flows import FlowRecord, Probes, probed
 from vegd.lab.lab import Lab, remove
 from vegd.lab.picture import draw
 from vegd.lab.report import Report
@@ -64,7 +64,7 @@ def run_demo(
     console = Console()
     remove(options.prefix)
     lab = Lab(options)
-    probes = Probes(lab, probe_interval_ms)
+    probes = Probes(lab.state, probed(lab), probe_interval_ms)
     screen = Screen(console, lab, probes)
     stage = Stage(lab, screen.tell)
     report = Report(options.router.value, options.interval_ms, options.multiplier)

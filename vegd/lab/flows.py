@@ -9,16 +9,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vegd.lab import namespaces
 from vegd.lab.errors import LabError
 from vegd.lab.lab import Lab
-from vegd.lab.state import poll_until
-from vegd.lab.topology import FAMILIES, Client, Family, of_family
+from vegd.lab.state import LabState, poll_until
+from vegd.lab.topology import FAMILIES, Family, of_family
 
 _SOURCES_PER_CLIENT = 4
 _START_S = 10.0
@@ -80,69 +80,84 @@ class FlowRecord:
         ]
 
 
-class Probes:
-    """The probing processes of a lab."""
+class Probed(NamedTuple):
+    """Where probes are sent from, and what they are sent to."""
 
-    def __init__(self, lab: Lab, interval_ms: int) -> None:
-        self._lab = lab
+    client: str
+    namespace: str
+    targets: Mapping[str, str]
+    """The address outside that is asked from each source address."""
+
+    def pairs(self) -> list[str]:
+        """As `vegd.lab.probe` wants them."""
+        return [f"{source}={target}" for source, target in self.targets.items()]
+
+    def fetch(self) -> dict[str, str | None]:
+        """HTTP once from every source: source to the address that the outside saw."""
+        command = [sys.executable, "-m", "vegd.lab.probe", "http", *self.pairs()]
+        answers = namespaces.run(namespaces.inside(self.namespace, *command))
+        seen: dict[str, str | None] = json.loads(answers)
+        return seen
+
+
+class Probes:
+    """Probing processes of a lab, one for each that is `probed`."""
+
+    def __init__(self, state: LabState, probed: Sequence[Probed], interval_ms: int) -> None:
+        self._state = state
+        self._probed = probed
         self._interval_ms = interval_ms
-        self._directory = lab.state.directory
 
     def start(self) -> None:
         """Start one process per client, and wait until all of them send."""
-        for client in self._lab.topology.clients:
-            self._result(client).unlink(missing_ok=True)
-            (self._directory / f"{_role(client)}.log").unlink(missing_ok=True)
-            pairs = [f"{source}={self._target(source)}" for source in sources(client)]
+        for each in self._probed:
+            self._result(each).unlink(missing_ok=True)
+            (self._state.directory / f"{_role(each)}.log").unlink(missing_ok=True)
             module = [sys.executable, "-m", "vegd.lab.probe", "udp", str(self._interval_ms)]
-            command = [*module, str(self._result(client)), *pairs]
-            self._lab.state.start(_role(client), client.namespace, command)
+            command = [*module, str(self._result(each)), *each.pairs()]
+            self._state.start(_role(each), each.namespace, command)
         for _ in poll_until(_START_S):
-            if all(self._newest(client) for client in self._lab.topology.clients):
+            if all(self._newest(each) for each in self._probed):
                 return
         raise LabError("the probes have not started; see probe-*.log in the lab's directory")
 
     def now(self) -> dict[str, int]:
         """Who answered of late: external address to number of answers."""
         total: dict[str, int] = {}
-        for client in self._lab.topology.clients:
-            for address, count in (self._newest(client) or {"by": {}})["by"].items():
+        for each in self._probed:
+            for address, count in (self._newest(each) or {"by": {}})["by"].items():
                 total[address] = total.get(address, 0) + count
         return total
 
     def stop(self) -> list[FlowRecord]:
         """End the probing and return what came of it."""
-        clients = self._lab.topology.clients
-        for client in clients:
-            process = self._lab.state.process(_role(client))
+        for each in self._probed:
+            process = self._state.process(_role(each))
             if process is None:
-                raise LabError(f"the probes of {client.name} have died; see {_role(client)}.log")
+                raise LabError(f"the probes of {each.client} have died; see {_role(each)}.log")
             os.kill(process.pid, signal.SIGTERM)
         for _ in poll_until(_END_S):
-            if all(self._result(client).exists() for client in clients):
+            if all(self._result(each).exists() for each in self._probed):
                 break
         else:
             raise LabError(f"the probes have not ended within {_END_S:g} s")
         return [
             FlowRecord(
-                client.name,
+                each.client,
                 flow["source"],
                 tuple(flow["sent"]),
                 tuple(flow["answered"]),
                 tuple(flow["by"]),
             )
-            for client in clients
-            for flow in json.loads(self._result(client).read_text())
+            for each in self._probed
+            for flow in json.loads(self._result(each).read_text())
         ]
 
-    def _result(self, client: Client) -> Path:
-        return self._directory / f"{_role(client)}.json"
+    def _result(self, probed: Probed) -> Path:
+        return self._state.directory / f"{_role(probed)}.json"
 
-    def _target(self, source: str) -> str:
-        return target(self._lab, source)
-
-    def _newest(self, client: Client) -> dict[str, Any] | None:
-        log = self._directory / f"{_role(client)}.log"
+    def _newest(self, probed: Probed) -> dict[str, Any] | None:
+        log = self._state.directory / f"{_role(probed)}.log"
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
         # The last line may be half written, and an error of the process is no line of ours.
         whole = [line for line in lines if line.startswith("{") and line.endswith("\n")]
@@ -150,14 +165,23 @@ class Probes:
         return newest
 
 
-def _role(client: Client) -> str:
-    return f"probe-{client.name}"
+def _role(probed: Probed) -> str:
+    return f"probe-{probed.client}"
 
 
-def sources(client: Client) -> list[str]:
-    """The source addresses that are probed from."""
+def probed(lab: Lab) -> list[Probed]:
+    """All clients of a lab."""
     return [
-        source for family in FAMILIES for source in client.sources(family)[:_SOURCES_PER_CLIENT]
+        Probed(
+            client.name,
+            client.namespace,
+            {
+                source: target(lab, source)
+                for family in FAMILIES
+                for source in client.sources(family)[:_SOURCES_PER_CLIENT]
+            },
+        )
+        for client in lab.topology.clients
     ]
 
 
@@ -169,10 +193,8 @@ def target(lab: Lab, source: str) -> str:
 def fetch_all(lab: Lab) -> dict[str, str | None]:
     """HTTP once from every source of every client: source to the address that the outside saw."""
     seen: dict[str, str | None] = {}
-    for client in lab.topology.clients:
-        pairs = [f"{source}={target(lab, source)}" for source in sources(client)]
-        command = [sys.executable, "-m", "vegd.lab.probe", "http", *pairs]
-        seen |= json.loads(namespaces.run(namespaces.inside(client.namespace, *command)))
+    for each in probed(lab):
+        seen |= each.fetch()
     return seen
 
 

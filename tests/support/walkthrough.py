@@ -1,0 +1,250 @@
+"""The walkthrough: a page whose commands are run, in one shell and in their order.
+
+In ``console`` blocks a line that begins with ``$ `` is a command (lines that begin with ``> `` go
+on with it), and what follows is what it prints. A ``yaml`` block whose first line is
+``# NAME.yaml`` is a file that the commands find under that name. `play` runs a page and returns it
+with what was printed this time; `differences` compares the substance of two plays of it, without
+what is another each time: parts of names, hardware addresses, times, and who came first.
+"""
+
+from __future__ import annotations
+
+import re
+import selectors
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+_FENCE = "```"
+_PROMPT, _CONTINUED = "$ ", "> "
+_FILE = re.compile(r"# ([\w.-]+\.yaml)")
+_PATIENCE_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command and what it prints."""
+
+    command: tuple[str, ...]
+    """Its lines, without the prompt."""
+    printed: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """As they stand in the page."""
+        first, *rest = self.command
+        yield _PROMPT + first
+        yield from (_CONTINUED + each for each in rest)
+        yield from self.printed
+
+
+@dataclass(slots=True)
+class Console:
+    """A block of steps."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """As they stand in the page."""
+        yield f"{_FENCE}console"
+        for step in self.steps:
+            yield from step.lines()
+        yield _FENCE
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A block that is a file."""
+
+    name: str
+    text: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """As they stand in the page."""
+        yield f"{_FENCE}yaml"
+        yield from self.text
+        yield _FENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    """Everything between."""
+
+    text: str
+
+    def lines(self) -> Iterator[str]:
+        """As it stands in the page."""
+        yield self.text
+
+
+Part = Console | File | Prose
+
+
+def parse(page: str) -> list[Part]:
+    """The parts of a page. Raises ValueError for a block of commands that begins with none."""
+    parts: list[Part] = []
+    lines = iter(page.splitlines())
+    for line in lines:
+        if not line.startswith(_FENCE):
+            parts.append(Prose(line))
+            continue
+        block = tuple(_until_fence(lines))
+        kind = line.removeprefix(_FENCE)
+        name = _FILE.fullmatch(block[0]) if kind == "yaml" and block else None
+        if kind == "console":
+            parts.append(_console(block))
+        elif name:
+            parts.append(File(name[1], block))
+        else:
+            parts += map(Prose, (line, *block, _FENCE))
+    return parts
+
+
+def _until_fence(lines: Iterator[str]) -> Iterator[str]:
+    for line in lines:
+        if line == _FENCE:
+            return
+        yield line
+
+
+def _console(block: tuple[str, ...]) -> Console:
+    commands: list[tuple[list[str], list[str]]] = []
+    for line in block:
+        if line.startswith(_PROMPT):
+            commands.append(([line.removeprefix(_PROMPT)], []))
+        elif not commands:
+            raise ValueError(f"{line!r} stands before the first command of its block")
+        elif line.startswith(_CONTINUED) and not commands[-1][1]:
+            commands[-1][0].append(line.removeprefix(_CONTINUED))
+        else:
+            commands[-1][1].append(line)
+    return Console([Step(tuple(command), tuple(printed)) for command, printed in commands])
+
+
+def unparse(parts: list[Part]) -> str:
+    """The page of these parts."""
+    return "".join(f"{line}\n" for part in parts for line in part.lines())
+
+
+class Shell:
+    """One bash for all commands, so that what one of them sets is there for the next."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "bash", "--norc"],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._mark = b"\x1eended "
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def run(self, command: str) -> tuple[int, str]:
+        """The exit status of a command, and what it printed. Raises TimeoutError."""
+        assert self._process.stdin is not None
+        # Its own input is empty: the shell reads the next commands from there.
+        text = f"{{ {command}\n}} </dev/null\nprintf '\\036ended %d\\n' $?\n"
+        self._process.stdin.write(text.encode())
+        self._process.stdin.flush()
+        said = self._until_mark(command)
+        printed, _, status = said.rpartition(self._mark)
+        return int(status), printed.decode(errors="replace")
+
+    def _until_mark(self, command: str) -> bytes:
+        assert self._process.stdout is not None
+        said, end = b"", time.monotonic() + _PATIENCE_S
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while not re.search(self._mark + rb"\d+\n\Z", said):
+                left = end - time.monotonic()
+                if left <= 0 or not selector.select(left):
+                    raise TimeoutError(f"{command}: no end after {_PATIENCE_S:g} s; {said!r}")
+                more = self._process.stdout.read1(65536)  # type: ignore[attr-defined]
+                if not more:
+                    raise TimeoutError(f"{command}: the shell has ended; {said!r}")
+                said += more
+        return said
+
+
+def play(
+    parts: list[Part],
+    directory: Path,
+    environment: Mapping[str, str],
+    tell: Callable[[str], None],
+) -> list[Part]:
+    """Run every command; the same parts with what was printed. Raises AssertionError at the first
+    command that ends with another status than 0."""
+    played: list[Part] = []
+    with Shell(directory, environment) as shell:
+        for part in parts:
+            if isinstance(part, File):
+                (directory / part.name).write_text("\n".join(part.text) + "\n")
+            if isinstance(part, Console):
+                played.append(Console([_play(shell, step, tell) for step in part.steps]))
+            else:
+                played.append(part)
+    return played
+
+
+def _play(shell: Shell, step: Step, tell: Callable[[str], None]) -> Step:
+    command = "\n".join(step.command)
+    tell(f"$ {command}")
+    status, printed = shell.run(command)
+    tell(printed)
+    assert status == 0, f"{command}: exit status {status}\n{printed}"
+    return Step(step.command, tuple(line.rstrip() for line in printed.splitlines()))
+
+
+_CHANGING = (
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "UUID"),
+    (re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
+    (re.compile(r"\bfe80::[0-9a-f:]+"), "LINK-LOCAL"),
+    (re.compile(r"(?<=gateway\d)-[0-9a-z]{5,10}-[0-9a-z]{5}\b"), "-POD"),
+    (re.compile(r"\b(?:\d+[dhms])+\b|\b\d+(?:\.\d+)? ?m?s\b"), "TIME"),
+    (re.compile(r"@if\d+|^\d+(?=: \w)|\bqlen \d+"), "NUMBER"),
+    (re.compile(r"\bnode\d\b"), "NODE"),
+)
+
+
+def substance(lines: tuple[str, ...]) -> Counter[str]:
+    """The words of what was printed, each as often as it is there, without what is different in
+    each run."""
+    words: Counter[str] = Counter()
+    for line in lines:
+        text = line
+        for pattern, name in _CHANGING:
+            text = pattern.sub(name, text)
+        words.update(re.split(r"[\s\[\],]+", text))
+    del words[""]
+    return words
+
+
+def differences(page: list[Part], played: list[Part]) -> list[str]:
+    """For each command whose substance is another one: the command, what is in the page, and what
+    it printed now."""
+    found = []
+    for ours, now in zip(_steps(page), _steps(played), strict=True):
+        before, after = substance(ours.printed), substance(now.printed)
+        if before != after:
+            missing, new = sorted((before - after).elements()), sorted((after - before).elements())
+            command = "\n".join(ours.command)
+            text = "\n".join(now.printed)
+            found.append(f"$ {command}\nmissing: {missing}\nnew: {new}\nprinted now:\n{text}")
+    return found
+
+
+def _steps(parts: list[Part]) -> Iterator[Step]:
+    for part in parts:
+        if isinstance(part, Console):
+            yield from part.steps
