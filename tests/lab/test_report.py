@@ -57,7 +57,7 @@ def test_the_picture_has_a_row_per_flow_and_names_every_scene(tmp_path: Path) ->
             answered = tuple(at if who else None for at, who in zip(sent, by, strict=True))
             flows.append(FlowRecord(client.name, source, sent, answered, by))
     path = tmp_path / "report.svg"
-    draw(path, topology, flows, [(0.0, "reach"), (0.4, "cut")], "the title")
+    draw(path, topology.owners, flows, [(0.0, "reach"), (0.4, "cut")], "the title")
     root = ET.parse(path).getroot()  # noqa: S314 - our own file
     texts = " ".join("".join(each.itertext()) for each in root.iter())
     for expected in ("client1  192.168.1.10", "client2  fd01::10", "reach", "cut", "the title"):

@@ -92,7 +92,7 @@ def run_demo(
             marks = [(scene.start, scene.name) for scene in stage.played[1:]]
             timers = f"{options.interval_ms} ms x {options.multiplier}"
             title = f"vegd: {options.router.value} router, {timers}"
-            draw(picture_path, lab.topology, flows, marks, title)
+            draw(picture_path, lab.topology.owners, flows, marks, title)
     report.write(report_path)
     if report.scenes:
         console.print(report.table())

@@ -24,6 +24,8 @@ class SceneResult:
     """Why it has not passed."""
     lost_by_ovn: int = 0
     """Of the lost, those that OVN lost by itself while it rewrote its routes; they are excused."""
+    cut: int | None = None
+    """Long connections that were cut; None where none were kept."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,9 @@ class Report:
             table.add_column(name)
         for name in ("detection ms", "outage ms", "sent", "lost"):
             table.add_column(name, justify="right")
+        with_connections = any(scene.cut is not None for scene in self.scenes)
+        if with_connections:
+            table.add_column("cut", justify="right")
         table.add_column("")
         for scene in self.scenes:
             table.add_row(
@@ -65,6 +70,11 @@ class Report:
                 f"{scene.outage_ms:.0f}",
                 str(scene.sent),
                 f"{scene.lost} (OVN's)" if scene.lost_by_ovn else str(scene.lost),
+                *([_count(scene.cut)] if with_connections else []),
                 "[green]passed[/]" if scene.passed else "[red]FAILED[/]",
             )
         return table
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else str(number)

@@ -300,10 +300,11 @@ class Topology:
 
     def owner(self, address: str) -> str | None:
         """The gateway that an internal or external address belongs to."""
-        return self._owners.get(address)
+        return self.owners.get(address)
 
     @cached_property
-    def _owners(self) -> dict[str, str]:
+    def owners(self) -> dict[str, str]:
+        """The gateway of each internal and external address."""
         return {
             str(interface.ip): gateway.name
             for gateway in self.gateways

@@ -1,0 +1,184 @@
+"""What a person does to a gateway of a cluster, and how it is seen that all is well again.
+
+Everything goes by kubectl, as a person would do it; only what nobody does by kubectl, to kill a
+process or cut a wire, is done to the lab itself.
+"""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vegd.lab import namespaces
+from vegd.lab.cluster.cluster import ClusterLab
+from vegd.lab.errors import LabError, SceneFailed
+from vegd.lab.flows import Probed
+from vegd.lab.state import poll_until
+from vegd.lab.topology import Family
+
+Json = dict[str, Any]
+
+WITHIN_S = 240.0
+_WELL = {"Ready": "True", "BFDHealthy": "True", "Applied": "True"}
+"""Conditions of a gateway that is as its resource says, at both ends and in every pod."""
+_TABLE = "vegd_lab_fault"
+
+
+class Hands:
+    """Works on one gateway of the namespace ``default``, with its client pods."""
+
+    def __init__(self, lab: ClusterLab, gateway: str, clients: str, outside: dict[Family, str]):
+        self.lab = lab
+        self.gateway = gateway
+        self._clients = clients
+        """Name of the clients' Deployment."""
+        self._outside = outside
+        """The outside host's addresses."""
+
+    # Objects.
+
+    def kubectl(self, *arguments: str) -> str:
+        """Run kubectl; what it printed. Raises LabError."""
+        return self.lab.kubectl(*arguments)
+
+    def apply(self, *objects: Json) -> None:
+        """Make objects as they are given."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        self.lab.kubectl("apply", "-f", "-", stdin=text)
+
+    def change(self, **spec: Any) -> None:
+        """Change the gateway's spec by a merge patch."""
+        patch = json.dumps({"spec": spec})
+        self.kubectl("patch", "veg", self.gateway, "--type=merge", "-p", patch)
+
+    def read(self, *what: str) -> Json:
+        """An object, or a list of them."""
+        found: Json = json.loads(self.kubectl("get", *what, "-o", "json"))
+        return found
+
+    def pods(self) -> list[Json]:
+        """The gateway's pods that are not on their way out, by name."""
+        label = f"ovn.kubernetes.io/vpc-egress-gateway={self.gateway}"
+        return sorted(self._staying(label), key=lambda pod: str(pod["metadata"]["name"]))
+
+    def clients(self) -> list[Probed]:
+        """Where probes are sent from: every client pod."""
+        return [
+            Probed(
+                str(pod["metadata"]["name"]),
+                self.namespace_of(pod),
+                {
+                    each["ip"]: self._outside[Family.of(each["ip"])]
+                    for each in pod["status"]["podIPs"]
+                },
+            )
+            for pod in self._staying(f"app={self._clients}")
+        ]
+
+    def _staying(self, label: str) -> list[Json]:
+        items: list[Json] = self.read("pods", "-l", label)["items"]
+        return [pod for pod in items if not pod["metadata"].get("deletionTimestamp")]
+
+    def namespace_of(self, pod: Json) -> str:
+        """The network namespace of a pod."""
+        uid = str(pod["metadata"]["uid"])
+        return f"{self.lab.options.prefix}-pod-{uid.partition('-')[0]}"
+
+    # All is well.
+
+    def settle(self, pods: int) -> None:
+        """Wait until the gateway has as many pods, and all is well. Raises SceneFailed."""
+        missing = ""
+        for _ in poll_until(WITHIN_S, step_s=0.3):
+            try:
+                missing = self._missing(pods)
+            except LabError as exc:
+                missing = str(exc)
+            if not missing:
+                return
+        raise SceneFailed(f"not well after {WITHIN_S:g} s: {missing}")
+
+    def _missing(self, pods: int) -> str:
+        gateway = self.read("veg", self.gateway)
+        status = gateway.get("status", {})
+        there = {each["type"]: each for each in status.get("conditions", ())}
+        for kind, wanted in _WELL.items():
+            found = there.get(kind, {})
+            generation = gateway["metadata"]["generation"]
+            if found.get("status") != wanted or found.get("observedGeneration") != generation:
+                return f"{kind} is {found.get('status')}: {found.get('message')}"
+        rollout = self.read("deployment", self.gateway)
+        state = rollout["status"]
+        counts = [state.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")]
+        if state["observedGeneration"] != rollout["metadata"]["generation"]:
+            return "the Deployment's controller has not seen its newest version"
+        if counts != [pods] * len(counts):
+            return f"pods, those of the newest version, those that are ready: {counts}"
+        return ""
+
+    def external_addresses(self) -> set[str]:
+        """Those of the gateway's pods, of both families."""
+        listed = self.read("veg", self.gateway)["status"]["externalIPs"]
+        return {address for each in listed for address in each.split(",")}
+
+    def sessions(self) -> dict[str, str]:
+        """OVN's word for each session by its peer."""
+        text = self.lab.network.nbctl("--format=json", "--columns=dst_ip,status", "list", "bfd")
+        return {str(peer): str(status) for peer, status in json.loads(text)["data"]}
+
+    # Failures.
+
+    def processes(self, pod: Json) -> dict[str, int]:
+        """The processes of a gateway pod: ``gateway`` (the agent), ``engine``, ``watch``."""
+        found = {}
+        for container in ("gateway", "watch"):
+            place = self.lab.streams / "default" / pod["metadata"]["name"] / f"{container}.json"
+            with contextlib.suppress(FileNotFoundError):
+                found[container] = int(json.loads(place.read_text())["pid"])
+        for pid in _descendants(found["gateway"]):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"bfd" in words:
+                found["engine"] = pid
+        return found
+
+    def kill(self, pod: Json, process: str) -> None:
+        """SIGKILL to a process of a gateway pod. Raises SceneFailed if it does not run."""
+        pids = self.processes(pod)
+        if process not in pids:
+            raise SceneFailed(f"{pod['metadata']['name']}: {process} does not run")
+        os.kill(pids[process], signal.SIGKILL)
+
+    def cut_upstream(self, pod: Json) -> None:
+        """The world behind a gateway dies: what the pod sends by `net1` gets no answer, and only
+        neighbours are still found."""
+        (mac,) = {
+            link["address"] for link in namespaces.ip_json(self.namespace_of(pod), "net1")
+        }
+        ruleset = f"""table bridge {_TABLE} {{
+            chain upstream {{
+                type filter hook prerouting priority -500
+                ether saddr {mac} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+                ether saddr {mac} meta protocol {{ ip, ip6 }} drop
+            }}
+        }}"""
+        namespaces.run(
+            namespaces.inside(self.lab.network.outside, "nft", "-f", "-"), stdin=ruleset
+        )
+
+    def heal_upstream(self) -> None:
+        """It is back."""
+        script = f"add table bridge {_TABLE}\ndelete table bridge {_TABLE}\n"
+        namespaces.run(
+            namespaces.inside(self.lab.network.outside, "nft", "-f", "-"), stdin=script
+        )
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield int(child)
+                yield from _descendants(int(child))

@@ -1,0 +1,214 @@
+"""What is done to a gateway of a cluster under traffic, and what that may cost.
+
+A scene may cost nothing at all, or as much time as it takes to see that something has died.
+Connections may be cut only where the gateway that holds their translation goes, or where the router
+spreads them anew over another number of gateways.
+"""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vegd.lab.cluster.hands import Hands
+from vegd.lab.errors import SceneFailed
+from vegd.lab.state import poll_until
+
+INTERVAL_MS, MULTIPLIER = 300, 3
+DETECTION_MS = float(INTERVAL_MS * MULTIPLIER)
+PROBES = {"interval": 250, "timeout": 500, "failures": 3, "successes": 3, "holdDown": 2}
+PATH_DOWN_MS = 3 * 500 + 3 * 250 + 5000.0
+"""Until the probes of a gateway have failed, and until OVN has acted on AdminDown at the latest
+(see `drain.forwardFor` in docs/configuration.md)."""
+PODS = 2
+_DOWN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One thing that is done."""
+
+    name: str
+    told: str
+    act: Callable[[Hands], None]
+    limit_ms: float = 0.0
+    """How long a flow may be without an answer."""
+    may_cut: bool = False
+    """Whether long connections may be cut."""
+    reroutes: bool = False
+    """Whether the router gets other next hops; single packets are lost in OVN then (see "Drain" in
+    docs/architecture.md)."""
+
+
+def _policy_added(hands: Hands) -> None:
+    _without_new_pods(
+        hands,
+        policies=[
+            {"snat": True, "subnets": ["inside"]},
+            {"snat": False, "ipBlocks": ["192.168.77.0/24", "fd00:77::/64"]},
+        ],
+    )
+
+
+def _policy_removed(hands: Hands) -> None:
+    _without_new_pods(hands, policies=[{"snat": True, "subnets": ["inside"]}])
+
+
+def _timers_changed(hands: Hands) -> None:
+    _without_new_pods(hands, bfd={"minTX": INTERVAL_MS * 2, "minRX": INTERVAL_MS * 2})
+    _without_new_pods(hands, bfd={"minTX": INTERVAL_MS, "minRX": INTERVAL_MS})
+
+
+def _scaled_up(hands: Hands) -> None:
+    hands.kubectl("scale", "veg", hands.gateway, f"--replicas={PODS + 1}")
+    hands.settle(PODS + 1)
+
+
+def _scaled_down(hands: Hands) -> None:
+    hands.kubectl("scale", "veg", hands.gateway, f"--replicas={PODS}")
+    hands.settle(PODS)
+
+
+def _upgraded(hands: Hands) -> None:
+    before = _names(hands)
+    hands.change(image="vegd:next")
+    hands.settle(PODS)
+    if before & _names(hands):
+        raise SceneFailed("a pod with the old image is still there")
+
+
+def _pod_deleted(hands: Hands) -> None:
+    name = hands.pods()[0]["metadata"]["name"]
+    hands.kubectl("delete", "pod", name)
+    hands.settle(PODS)
+
+
+def _killed(process: str) -> Callable[[Hands], None]:
+    def kill(hands: Hands) -> None:
+        hands.kill(hands.pods()[0], process)
+        hands.settle(PODS)
+
+    return kill
+
+
+def _upstream_dead(hands: Hands) -> None:
+    pod = hands.pods()[0]
+    hands.cut_upstream(pod)
+    _until_down(hands, {each["ip"] for each in pod["status"]["podIPs"]})
+
+
+def _upstream_back(hands: Hands) -> None:
+    hands.heal_upstream()
+    hands.settle(PODS)
+
+
+def _node_drained(hands: Hands) -> None:
+    node = hands.pods()[0]["spec"]["nodeName"]
+    hands.kubectl("cordon", node)
+    for pod in hands.pods():
+        if pod["spec"]["nodeName"] == node:
+            hands.evict(pod["metadata"]["name"])
+    hands.settle(PODS)
+    hands.kubectl("uncordon", node)
+
+
+def _node_gone(hands: Hands) -> None:
+    """Power off, of a node on which no client is; its pods are missed, and come elsewhere once
+    they are deleted."""
+    node = hands.node_without_clients()
+    lost = [pod for pod in hands.pods() if pod["spec"]["nodeName"] == node]
+    if not lost:
+        raise SceneFailed(f"no gateway pod is on {node}")
+    hands.lab.stop_node(node)
+    _until_down(hands, {each["ip"] for pod in lost for each in pod["status"]["podIPs"]})
+
+
+def _node_back(hands: Hands) -> None:
+    hands.lab.start_node(hands.node_without_clients())
+    hands.settle(PODS)
+
+
+def _controller_restarted(hands: Hands) -> None:
+    hands.stop_process("controller", signal.SIGKILL)
+    hands.lab.start_controller()
+    _policy_added(hands)
+    _policy_removed(hands)
+
+
+def _api_server_restarted(hands: Hands) -> None:
+    hands.restart_api_server()
+    _policy_added(hands)
+    _policy_removed(hands)
+
+
+def _databases_restarted(hands: Hands) -> None:
+    hands.lab.network.stop_databases()
+    hands.lab.network.start_databases()
+    _policy_added(hands)
+    _policy_removed(hands)
+
+
+def _ovn_controllers_restarted(hands: Hands) -> None:
+    hands.lab.network.restart_controllers()
+    hands.settle(PODS)
+
+
+SCENES = (
+    Scene("policy added", "a policy is added", _policy_added),
+    Scene("policy removed", "a policy is removed", _policy_removed),
+    Scene("timers changed", "BFD's timers change", _timers_changed),
+    Scene("scaled up", "a gateway more", _scaled_up, may_cut=True, reroutes=True),
+    Scene("scaled down", "a gateway less", _scaled_down, may_cut=True, reroutes=True),
+    Scene("upgraded", "another image, pod by pod", _upgraded, may_cut=True, reroutes=True),
+    Scene("pod deleted", "a pod is deleted", _pod_deleted, may_cut=True, reroutes=True),
+    Scene("agent killed", "kill -9 of an agent", _killed("gateway")),
+    Scene("engine killed", "kill -9 of a BFD engine", _killed("engine")),
+    Scene("watcher killed", "kill -9 of a watcher", _killed("watch")),
+    Scene(
+        "upstream dead",
+        "the world behind a gateway dies",
+        _upstream_dead,
+        limit_ms=PATH_DOWN_MS,
+        may_cut=True,
+        reroutes=True,
+    ),
+    Scene("upstream back", "it is back", _upstream_back, may_cut=True, reroutes=True),
+    Scene("node drained", "a node is drained", _node_drained, may_cut=True, reroutes=True),
+    Scene("controller restarted", "kill -9 of the controller", _controller_restarted),
+    Scene("API server restarted", "kill -9 of the API server", _api_server_restarted),
+    Scene("databases restarted", "OVN's databases die, and are back", _databases_restarted),
+    Scene(
+        "ovn-controller restarted",
+        "ovn-controller of each node is killed, and is back",
+        _ovn_controllers_restarted,
+        limit_ms=DETECTION_MS,
+        reroutes=True,
+    ),
+    Scene(
+        "node gone",
+        "a node loses its power",
+        _node_gone,
+        limit_ms=DETECTION_MS,
+        may_cut=True,
+        reroutes=True,
+    ),
+    Scene("node back", "it is back", _node_back, may_cut=True, reroutes=True),
+)
+
+
+def _without_new_pods(hands: Hands, **spec: object) -> None:
+    before = _names(hands)
+    hands.change(**spec)
+    hands.settle(PODS)
+    if _names(hands) != before:
+        raise SceneFailed(f"pods were replaced: {sorted(before)} by {sorted(_names(hands))}")
+
+
+def _names(hands: Hands) -> set[str]:
+    return {str(pod["metadata"]["name"]) for pod in hands.pods()}
+
+
+def _until_down(hands: Hands, peers: set[str]) -> None:
+    for _ in poll_until(_DOWN_S, step_s=0.2):
+        if not any(word == "up" for peer, word in hands.sessions().items() if peer in peers):
+            return
+    raise SceneFailed(f"OVN still uses {', '.join(sorted(peers))} after {_DOWN_S:g} s")
