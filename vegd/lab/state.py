@@ -48,40 +48,11 @@ def _started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-class LabState:
-    """The directory of one lab."""
+class Processes:
+    """The processes that are started for what is kept in a directory, with their logs beside."""
 
-    def __init__(self, prefix: str) -> None:
-        self.directory = _ROOT / prefix
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is such a lab, or a part of it."""
-        return self.directory.is_dir()
-
-    def create(self, options: LabOptions) -> None:
-        """Begin a lab. Raises LabError if one of that prefix is there."""
-        try:
-            self.directory.mkdir(parents=True)
-        except FileExistsError:
-            raise LabError(
-                f"a lab with the prefix {options.prefix!r} is there already; remove it with "
-                f"'vegd lab down --prefix {options.prefix}', or choose another prefix"
-            ) from None
-        (self.directory / "options.json").write_text(json.dumps(options.to_json()))
-
-    def options(self) -> LabOptions:
-        """The options of the lab. Raises LabError if there is none."""
-        try:
-            return LabOptions.from_json(json.loads((self.directory / "options.json").read_text()))
-        except (OSError, ValueError, TypeError, KeyError):
-            raise LabError(
-                f"there is no lab with the prefix {self.directory.name!r}; 'vegd lab up' makes one"
-            ) from None
-
-    def runtime_dir(self, node: str) -> Path:
-        """The runtime directory of the daemon on a node."""
-        return self.directory / node
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
 
     def start(self, role: str, namespace: str, command: Sequence[str]) -> Recorded:
         """Start a process in a namespace; what it prints goes to ROLE.log."""
@@ -131,6 +102,42 @@ class LabState:
         while any(each.alive for each in running) and time.monotonic() < deadline:
             reap()
             time.sleep(0.01)
+
+
+class LabState(Processes):
+    """The directory of one lab."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(_ROOT / prefix)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a lab, or a part of it."""
+        return self.directory.is_dir()
+
+    def create(self, options: LabOptions) -> None:
+        """Begin a lab. Raises LabError if one of that prefix is there."""
+        try:
+            self.directory.mkdir(parents=True)
+        except FileExistsError:
+            raise LabError(
+                f"a lab with the prefix {options.prefix!r} is there already; remove it with "
+                f"'vegd lab down --prefix {options.prefix}', or choose another prefix"
+            ) from None
+        (self.directory / "options.json").write_text(json.dumps(options.to_json()))
+
+    def options(self) -> LabOptions:
+        """The options of the lab. Raises LabError if there is none."""
+        try:
+            return LabOptions.from_json(json.loads((self.directory / "options.json").read_text()))
+        except (OSError, ValueError, TypeError, KeyError):
+            raise LabError(
+                f"there is no lab with the prefix {self.directory.name!r}; 'vegd lab up' makes one"
+            ) from None
+
+    def runtime_dir(self, node: str) -> Path:
+        """The runtime directory of the daemon on a node."""
+        return self.directory / node
 
     def remove(self) -> None:
         """Forget the lab."""
