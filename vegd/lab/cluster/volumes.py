@@ -137,6 +137,25 @@ class Volumes:
         return {source.path: File(text, 0o644)}
 
 
+def keys(
+    spec: PodSpec, facts: PodFacts, cluster: Cluster
+) -> tuple[dict[tuple[str, str], str], tuple[str, ...]]:
+    """The keys of ConfigMaps that variables are made of, by name and key; what is missing."""
+    found, missing = {}, []
+    containers = (*spec.init_containers, *spec.containers)
+    sources = (each.value_from for container in containers for each in container.env)
+    for source in sources:
+        reference = source.config_map_key_ref if source is not None else None
+        if reference is None:
+            continue
+        data = cluster.config_map(facts.namespace, reference.name) or {}
+        if reference.key in data:
+            found[reference.name, reference.key] = data[reference.key]
+        elif not reference.optional:
+            missing.append(f"ConfigMap {reference.name} has no key {reference.key}")
+    return found, tuple(missing)
+
+
 def _of_config_map(
     source: ConfigMapSource, facts: PodFacts, cluster: Cluster, missing: list[str]
 ) -> dict[str, File] | None:
