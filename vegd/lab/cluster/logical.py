@@ -8,11 +8,13 @@ What belongs to a subnet says so in its external_ids, which Kube-OVN's do not.
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
+from typing import Any
 
 from vegd.lab.cluster.central import Central
 
 DEFAULT_VPC = "ovn-cluster"
 _VENDOR = "vendor=kube-ovn"
+_OURS = f"external_ids:{_VENDOR}"
 _ROUTER_OPTIONS = (
     "options:always_learn_from_arp_request=false",
     "options:dynamic_neigh_routers=true",
@@ -27,11 +29,24 @@ class Logical:
     def __init__(self, centre: Central) -> None:
         self._centre = centre
 
+    def vpcs(self) -> set[str]:
+        """The VPCs that there are."""
+        return {str(each["name"]) for each in self._centre.rows("logical_router", _OURS)}
+
+    def subnets(self) -> dict[str, int]:
+        """The subnets that there are, each with how many pods are in it."""
+        switches = self._centre.rows("logical_switch", _OURS)
+        return {
+            str(each["name"]): len(_several(each["ports"])) - 1
+            for each in switches
+            if "vpc" in each["external_ids"]
+        }
+
     def ensure_vpc(self, name: str) -> None:
         """The router of a VPC."""
         self._centre.nbctl(
             *("--may-exist", "lr-add", name, "--", "set", "logical_router", name),
-            *(*_ROUTER_OPTIONS, f"external_ids:{_VENDOR}"),
+            *(*_ROUTER_OPTIONS, _OURS),
         )
 
     def remove_vpc(self, name: str) -> None:
@@ -47,7 +62,7 @@ class Logical:
         port, far_port = f"{vpc}-{name}", f"{name}-{vpc}"
         self._centre.nbctl(
             *("--may-exist", "ls-add", name, "--", "set", "logical_switch", name),
-            *(f"external_ids:{_VENDOR}", f"external_ids:vpc={vpc}"),
+            *(_OURS, f"external_ids:vpc={vpc}"),
             *self._router_port(vpc, port, networks),
             *("--", "--may-exist", "lsp-add", name, far_port),
             *("--", "lsp-set-type", far_port, "router"),
@@ -74,7 +89,7 @@ class Logical:
         self._centre.nbctl(
             *("--may-exist", "lsp-add", switch, port),
             *("--", "lsp-set-addresses", port, " ".join([mac, *texts])),
-            *("--", "set", "logical_switch_port", port, f"external_ids:{_VENDOR}"),
+            *("--", "set", "logical_switch_port", port, _OURS),
             *(f"external_ids:ls={switch}", f"external_ids:node={node}"),
         )
 
@@ -155,11 +170,16 @@ class Logical:
         return {str(each[column]): str(each["_uuid"]) for each in rows}
 
     def _insert(self, table: str, vpc: str, column: str, subnet: str, *values: str) -> None:
-        ids = (f"external_ids:{_VENDOR}", f"external_ids:subnet={quoted(subnet)}")
+        ids = (_OURS, f"external_ids:subnet={quoted(subnet)}")
         self._centre.nbctl(
             *("--id=@new", "create", table, *values, *ids),
             *("--", "add", "logical_router", vpc, column, "@new"),
         )
+
+
+def _several(value: Any) -> list[Any]:
+    """A set: one of a single item is printed as the item."""
+    return value if isinstance(value, list) else [value]
 
 
 def _wider(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:

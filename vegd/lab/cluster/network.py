@@ -107,6 +107,14 @@ class Network:
 
     # VPCs and subnets.
 
+    def vpcs(self) -> set[str]:
+        """The VPCs that there are."""
+        return self._logical.vpcs()
+
+    def subnets(self) -> dict[str, int]:
+        """The subnets that there are, each with how many pods are in it."""
+        return self._logical.subnets()
+
     def ensure_vpc(self, name: str) -> None:
         """The logical router of a VPC."""
         self._logical.ensure_vpc(name)
