@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kube.definitions import VPCS
 from vegd.lab import namespaces
 from vegd.lab.cluster import assets, launch, manifests
 from vegd.lab.cluster.control_plane import ControlPlane, Refused, free_ports
 from vegd.lab.cluster.kubelet import STOPPED
+from vegd.lab.cluster.logical import DEFAULT_VPC
 from vegd.lab.cluster.network import Network
 from vegd.lab.errors import BadRequest, LabError
 from vegd.lab.lab import remove, require_root
@@ -114,7 +116,6 @@ class ClusterLab:
             )
         tell(f"OVN and {self.options.nodes} nodes")
         self.network.create(self.options.node_names)
-        self.network.ensure_outside([manifests.OUTSIDE])
         tell("the control plane")
         plane = ControlPlane(self._directory / "control-plane", outlives=self.state.record)
         self._forward(plane)
@@ -235,7 +236,9 @@ class ClusterLab:
         self.process("controller")
         listed = plane.request("GET", "/api/v1/nodes")["items"]
         ready = [each for each in listed if _is_node_ready(each)]
-        return len(ready) == self.options.nodes and self._controller_is_ready()
+        vpc = plane.request("GET", VPCS.path(name=DEFAULT_VPC))
+        has_router = bool((vpc.get("status") or {}).get("router"))
+        return len(ready) == self.options.nodes and has_router and self._controller_is_ready()
 
     def _controller_is_ready(self) -> bool:
         port = (self._directory / "controller.port").read_text()

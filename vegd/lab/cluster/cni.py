@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vegd.lab.cluster.ipam import Interface, Subnet
+from vegd.lab.cluster.subnets import DEFAULT_SUBNET
 from vegd.lab.errors import LabError
 
 Json = dict[str, Any]
 
-DEFAULT_VPC, DEFAULT_SUBNET = "ovn-cluster", "ovn-default"
 _NETWORKS = "k8s.v1.cni.cncf.io/networks"
 _NETWORK_STATUS = "k8s.v1.cni.cncf.io/network-status"
 _OWN = "ovn"

@@ -25,9 +25,9 @@ from kube.informer import Change, Deleted, Upserted
 from kube.objects import CONFIG_MAPS, NODES, PODS, Object, Query, Resource
 from vegd import __version__
 from vegd.cluster.following import Follower, all_synced
-from vegd.lab.cluster import cni, ipam, launch, nodes
+from vegd.lab.cluster import cni, ipam, kube_ovn, launch, nodes
 from vegd.lab.cluster.api import Api
-from vegd.lab.cluster.kube_ovn import KubeOvn
+from vegd.lab.cluster.logical import DEFAULT_VPC
 from vegd.lab.cluster.network import Network
 from vegd.lab.cluster.plugging import Plugger
 from vegd.lab.cluster.pods import PodRun
@@ -249,7 +249,7 @@ class Kubelet:
         if isinstance(change, Upserted):
             name = change.item.metadata.name
             try:
-                found = ipam.Subnet.parse(change.item.value, cni.DEFAULT_VPC)
+                found = ipam.Subnet.parse(change.item.value, DEFAULT_VPC)
             except ValueError as exc:
                 log.warning("Subnet %s: %s", name, exc)
             else:
@@ -308,7 +308,7 @@ async def _run(
     async with await Client.connect(options.kubeconfig, agent="kubelet") as client:
         kubelet = Kubelet(client, options.prefix, options.directory / "kubelet", network, ports)
         async with asyncio.TaskGroup() as group:
-            group.create_task(KubeOvn(client, network).run())
+            group.create_task(kube_ovn.run(client, network))
             group.create_task(kubelet.run())
 
 

@@ -1,4 +1,5 @@
-"""What is in a lab's cluster from the beginning: definitions, and the networks of the document."""
+"""What is in a lab's cluster from the beginning: definitions, and the network outside. The default
+VPC and its subnet are Kube-OVN's to make."""
 
 import json
 from typing import Any
@@ -7,20 +8,16 @@ from kube.definitions import (
     ATTACHMENTS,
     GROUP,
     SUBNETS,
-    VPCS,
     gateway_definition,
     kube_ovn_definitions,
 )
 from kube.objects import Resource
-from vegd.lab.cluster.cni import DEFAULT_SUBNET, DEFAULT_VPC
 
 Json = dict[str, Any]
 
 DEFINITIONS = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False
 )
-OUTSIDE = "172.17.0.1/16"
-"""The outside host, gateway of the Subnet outside."""
 _ATTACHMENT, _NAMESPACE = "eth1", "default"
 _PROVIDER = f"{_ATTACHMENT}.{_NAMESPACE}"
 
@@ -31,7 +28,7 @@ def definitions(group: str = GROUP) -> list[Json]:
 
 
 def networks() -> list[tuple[Resource, Json]]:
-    """The default VPC with its subnet, and the network outside."""
+    """The network outside: an attachment and its Subnet."""
     cni = {
         "cniVersion": "0.3.0",
         "type": "macvlan",
@@ -43,25 +40,14 @@ def networks() -> list[tuple[Resource, Json]]:
             "provider": _PROVIDER,
         },
     }
-    inside = {
-        "vpc": DEFAULT_VPC,
-        "provider": "ovn",
-        "protocol": "IPv4",
-        "default": True,
-        "cidrBlock": "10.16.0.0/16",
-        "gateway": "10.16.0.1",
-        "excludeIps": ["10.16.0.1"],
-    }
     outside = {
         "protocol": "IPv4",
         "provider": _PROVIDER,
         "cidrBlock": "172.17.0.0/16",
-        "gateway": OUTSIDE.partition("/")[0],
+        "gateway": "172.17.0.1",
         "excludeIps": ["172.17.0.0..172.17.0.10"],
     }
     return [
-        (VPCS, _object(DEFAULT_VPC, {})),
-        (SUBNETS, _object(DEFAULT_SUBNET, inside)),
         (
             ATTACHMENTS,
             {
@@ -69,9 +55,5 @@ def networks() -> list[tuple[Resource, Json]]:
                 "spec": {"config": json.dumps(cni, indent=2)},
             },
         ),
-        (SUBNETS, _object("macvlan1", outside)),
+        (SUBNETS, {"metadata": {"name": "macvlan1"}, "spec": outside}),
     ]
-
-
-def _object(name: str, spec: Json) -> Json:
-    return {"metadata": {"name": name}, "spec": spec}
