@@ -82,7 +82,7 @@ test: test-packages $(VENV)/ready
 cluster-packages: run-packages
 	$(call install_packages,$(CLUSTER_PACKAGES))
 test-cluster: cluster-packages $(VENV)/ready
-	$(SUDO) $(BIN)/python -m tests.support.assets
+	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
 	$(SUDO) $(BIN)/python -m tests.support.ovn_versions
 	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
@@ -100,7 +100,7 @@ bench-bfd: test-packages $(VENV)/ready $(AIOBFD)/ready
 
 .PHONY: bench-controller
 bench-controller: cluster-packages $(VENV)/ready
-	$(BIN)/python -m tests.support.assets
+	$(BIN)/python -m vegd.lab.cluster.assets
 	$(BIN)/python -m bench.controller $(if $(QUICK),--quick)
 
 .PHONY: bench-packages bench-dataplane

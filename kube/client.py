@@ -197,9 +197,16 @@ class Client:
         return await self._object("PATCH", resource, path, parameters, named)
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str = "", *, uid: str = ""
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str = "",
+        grace_s: int | None = None,
     ) -> None:
-        """Delete an object; what it owns follows. With `uid` only this very one.
+        """Delete an object; what it owns follows. With `uid` only this very one. `grace_s` is the
+        time that a pod gets to end in, if not its own; with 0 it is gone at once.
 
         Raises:
             NotFound: it is not there.
@@ -209,6 +216,8 @@ class Client:
         body: Object = {"propagationPolicy": "Background"}
         if uid:
             body["preconditions"] = {"uid": uid}
+        if grace_s is not None:
+            body["gracePeriodSeconds"] = grace_s
         await self._ask("DELETE", resource, resource.path(namespace, name), body=body)
 
     async def _object(

@@ -11,8 +11,8 @@ from bench.controller.world import World, cpu_s, rss_mb
 from kube.client import Client
 from kube.northbound import Northbound
 from kube.objects import PODS
-from tests.support.control_plane import free_ports
 from tests.support.controller import ControllerProcess
+from vegd.lab.cluster.control_plane import free_ports
 
 _QUIET_S = 2.0
 _ROUNDS = 'vegd_controller_rounds_total{queue="gateways"}'

@@ -17,9 +17,9 @@ from kube.client import Client
 from kube.definitions import gateway_definition, kube_ovn_definitions
 from kube.identity import KUBE_OVN
 from kube.objects import NAMESPACES, PODS, Object
-from tests.support.control_plane import ControlPlane
 from tests.support.definitions import install
 from tests.support.ovsdb import OvsdbServer
+from vegd.lab.cluster.control_plane import ControlPlane
 
 _AT_A_TIME = 48
 _OF_ONE_VPC = 100

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from kube.definitions import gateway_definition, kube_ovn_definitions
-from tests.support.control_plane import ControlPlane
 from tests.support.definitions import install
 from tests.support.ovsdb import OvsdbServer
+from vegd.lab.cluster.control_plane import ControlPlane
 
 _LIMIT_S = 300
 """Of one test; the first one starts the control plane, others start its API server again."""

@@ -10,10 +10,10 @@ import pytest
 
 from kube.definitions import gateway_definition
 from tests.support.cluster import Cluster, until
-from tests.support.control_plane import ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.definitions import install
 from tests.support.ovsdb import OvsdbServer
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -27,9 +27,9 @@ from kube.errors import (
 )
 from kube.informer import Change, Deleted, Mirror, Synced, Upserted, follow
 from kube.objects import NAMESPACES, Happened, Query, Resource
-from tests.support.control_plane import NOBODY, ControlPlane
 from tests.support.throttle import reject_everything_of_nobody
 from vegd.cluster.following import Follower, Pace, all_synced
+from vegd.lab.cluster.control_plane import NOBODY, ControlPlane
 
 MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 _LIMIT_S = 200

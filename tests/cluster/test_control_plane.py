@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.control_plane import NOBODY, ControlPlane, Refused
+from vegd.lab.cluster.control_plane import NOBODY, ControlPlane, Refused
 
 
 def test_it_is_a_cluster_with_rbac_and_without_nodes(control_plane: ControlPlane) -> None:
@@ -51,7 +51,7 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
 
 def test_it_dies_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import pathlib, sys, time; from tests.support.control_plane import ControlPlane\n"
+        "import pathlib, sys, time; from vegd.lab.cluster.control_plane import ControlPlane\n"
         "plane = ControlPlane(pathlib.Path(sys.argv[1]), with_controllers=False)\n"
         "print(*(each.pid for each in plane.processes.values()), flush=True); time.sleep(300)"
     )

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, Kubelet, until
-from tests.support.control_plane import ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, Router, find, running
 from tests.support.ovsdb import OvsdbServer
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, until
-from tests.support.control_plane import NOBODY, ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.ovsdb import OvsdbServer
 from tests.support.throttle import reject_everything_of_nobody
+from vegd.lab.cluster.control_plane import NOBODY, ControlPlane, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 

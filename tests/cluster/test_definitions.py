@@ -14,9 +14,9 @@ import yaml
 
 from kube.definitions import ATTACHMENTS, IP_POOLS, SUBNETS, VPCS, gateway_definition, gateways
 from kube.objects import Resource
-from tests.support import assets
-from tests.support.control_plane import ControlPlane, Refused
 from tests.support.definitions import as_kube_ovn_has_it, install
+from vegd.lab.cluster import assets
+from vegd.lab.cluster.control_plane import ControlPlane, Refused
 
 _FIXTURES = Path(__file__).parents[1] / "fixtures/kube"
 _FILE = yaml.safe_load((_FIXTURES / "gateways.yaml").read_text())

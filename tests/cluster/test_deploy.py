@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from tests.support.cluster import Cluster, until
-from tests.support.control_plane import ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, running, standing
 from tests.support.ovsdb import OvsdbServer
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 

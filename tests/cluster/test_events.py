@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from kube.client import Client
 from kube.events import EVENTS, EventLog, Kind
 from kube.objects import Metadata, Resource
-from tests.support.control_plane import ControlPlane
+from vegd.lab.cluster.control_plane import ControlPlane
 
 
 async def test_kubectl_describes_an_object_with_its_counted_event(

@@ -11,8 +11,8 @@ from kube.client import Client
 from kube.errors import Unreachable
 from kube.leases import Candidate, Seat
 from kube.objects import LEASES
-from tests.support.control_plane import ControlPlane
 from vegd.cluster.leadership import Leadership
+from vegd.lab.cluster.control_plane import ControlPlane
 
 _LIMIT_S = 200
 

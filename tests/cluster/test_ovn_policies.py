@@ -16,8 +16,9 @@ from tests.support.ovn_lab import (
     gateway_dies_and_gateway_drains,
     leaked,
 )
-from tests.support.ovn_versions import Ovn, trixie
+from tests.support.ovn_versions import trixie
 from vegd.lab.flows import Probes, probed
+from vegd.lab.ovn_programs import OvnPrograms
 from vegd.lab.topology import Topology
 
 # The root takes a minute and a half of it where it is not there yet.
@@ -25,21 +26,21 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def ovn(pytestconfig: pytest.Config) -> Ovn:
+def ovn(pytestconfig: pytest.Config) -> OvnPrograms:
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         return trixie()
 
 
 @pytest.fixture
-def dedicated(ovn: Ovn) -> Iterator[BareLab]:
+def dedicated(ovn: OvnPrograms) -> Iterator[BareLab]:
     """The sessions begin at a port of the VPC's own, as Kube-OVN has it."""
     with bare_lab(ovn) as made:
         yield made
 
 
 @pytest.fixture
-def subnets(ovn: Ovn) -> Iterator[BareLab]:
+def subnets(ovn: OvnPrograms) -> Iterator[BareLab]:
     """The sessions begin at the port that leads to the gateways."""
     with bare_lab(ovn, Topology.subnet1) as made:
         made.nbctl(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kube.definitions import gateways
-from tests.support.control_plane import ControlPlane
+from vegd.lab.cluster.control_plane import ControlPlane
 
 _DOCS = Path(__file__).parents[2] / "docs"
 _SPEC = {"externalSubnet": "macvlan1", "policies": [{"snat": True, "ipBlocks": ["10.0.0.0/8"]}]}

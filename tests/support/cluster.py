@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.support.control_plane import ControlPlane, Refused
+from vegd.lab.cluster.control_plane import ControlPlane, Refused
 
 Json = dict[str, Any]
 

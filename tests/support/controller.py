@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.cluster import Cluster, Kubelet, until
-from tests.support.control_plane import ControlPlane
 from tests.support.ovsdb import OvsdbServer
+from vegd.lab.cluster.control_plane import ControlPlane
 
 START_S = 120.0
 

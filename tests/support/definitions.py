@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kube.objects import Resource
-from tests.support.control_plane import ControlPlane
+from vegd.lab.cluster.control_plane import ControlPlane
 
 DEFINITIONS = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False

@@ -16,10 +16,10 @@ from kube.binding import Choice, PortHistory, Status, choose, saw, wants_stub
 from kube.northbound import Northbound
 from kube.owners import KUBE_OVN, GatewayOwner, PortOwner
 from kube.routes import BfdSettings, Gateway, Replica, routes
-from tests.support.ovn_versions import Ovn
 from vegd.lab import faults, namespaces, ovn_router
 from vegd.lab.flows import Probes, probed
 from vegd.lab.lab import Lab, remove
+from vegd.lab.ovn_programs import OvnPrograms
 from vegd.lab.topology import FAMILIES, Interface, LabOptions, RouterKind
 from vegd.lab.topology import Gateway as LabGateway
 
@@ -29,12 +29,12 @@ _LONG_S = 90.0
 class BareLab(Lab):
     """Gateways, clients and the logical network; no BFD port, no session, no route."""
 
-    def __init__(self, options: LabOptions, ovn: Ovn) -> None:
+    def __init__(self, options: LabOptions, ovn: OvnPrograms) -> None:
         super().__init__(options)
         self.ovn = ovn
 
     def _build_router(self) -> None:
-        ovn_router.build_bare(self.topology, self.state, self.ovn.share)
+        ovn_router.build_bare(self.topology, self.state, self.ovn)
 
     @property
     def northbound(self) -> str:
@@ -47,7 +47,7 @@ class BareLab(Lab):
 
 
 @contextlib.contextmanager
-def bare_lab(ovn: Ovn, peers: tuple[Interface, ...] | None = None) -> Iterator[BareLab]:
+def bare_lab(ovn: OvnPrograms, peers: tuple[Interface, ...] | None = None) -> Iterator[BareLab]:
     """A lab with an OVN version; `peers` are the router's ends of the sessions."""
     options = LabOptions(prefix=f"nb{os.getpid()}", router=RouterKind.OVN, interval_ms=100)
     lab = BareLab(options, ovn)

@@ -12,8 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+
+from vegd.lab.ovn_programs import OvnPrograms
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vegd"
 _PACKAGES = ("openvswitch-switch", "ovn-central", "ovn-host")
@@ -24,19 +25,7 @@ _PROGRAMS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ovn:
-    """Where a version's programs and schemas are; no `bin` means the machine's own."""
-
-    name: str
-    bin: Path | None
-    share: Path
-
-
-INSTALLED = Ovn("installed", None, Path("/usr/share"))
-
-
-def trixie() -> Ovn:
+def trixie() -> OvnPrograms:
     """OVN 25.03 of Debian 13; makes its root if it is not there, and tells how it goes."""
     _CACHE.mkdir(parents=True, exist_ok=True)
     root = _CACHE / "ovn-trixie"
@@ -48,7 +37,7 @@ def trixie() -> Ovn:
         wrappers.mkdir(exist_ok=True)
         for name in _PROGRAMS:
             _wrap(root, name, wrappers)
-    return Ovn("25.03", wrappers, root / "usr/share")
+    return OvnPrograms("25.03", wrappers, root / "usr/share")
 
 
 def _debootstrap(root: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from tests.support.control_plane import NOBODY, ControlPlane, Refused
+from vegd.lab.cluster.control_plane import NOBODY, ControlPlane, Refused
 
 _API = "/apis/flowcontrol.apiserver.k8s.io/v1"
 _NAME = "nothing"

@@ -26,6 +26,7 @@ from tests.support.netns import inside
 from vegd.lab import events, faults, ovn_router
 from vegd.lab.errors import LabError
 from vegd.lab.lab import Lab, remove
+from vegd.lab.ovn_programs import INSTALLED
 from vegd.lab.topology import FAMILIES, Gateway, LabOptions, RouterKind
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -39,7 +40,7 @@ def lab() -> Iterator[Lab]:
     """Two gateways behind OVN."""
     options = LabOptions(prefix=f"ovn{os.getpid()}", router=RouterKind.OVN, interval_ms=_MS)
     try:
-        ovn_router.require_programs()
+        INSTALLED.require()
     except LabError as missing:
         if os.environ.get("CI"):
             pytest.fail(str(missing))

@@ -19,9 +19,8 @@ from tests.support.ovn_lab import (
     bare_lab,
     gateway_dies_and_gateway_drains,
 )
-from tests.support.ovn_versions import INSTALLED
-from vegd.lab import ovn_router
 from vegd.lab.errors import LabError
+from vegd.lab.ovn_programs import INSTALLED
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -29,7 +28,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def lab() -> Iterator[BareLab]:
     try:
-        ovn_router.require_programs()
+        INSTALLED.require()
     except LabError as missing:
         if os.environ.get("CI"):
             pytest.fail(str(missing))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.support.image import Image
-from tests.support.pods.facts import PodFacts
 from tests.support.pods.oci import Refused
 from tests.support.pods.pod import Failed, running
-from tests.support.pods.template import PodTemplate
+from vegd.lab.cluster.facts import PodFacts
+from vegd.lab.cluster.template import PodTemplate
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 

@@ -6,7 +6,7 @@ import signal
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -42,15 +42,22 @@ def lab() -> None:
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913, PLR0917 - each is an option
     prefix: Prefix = "vegd",
     router: Router = "linux",
     gateways: Gateways = 2,
     clients: Clients = 2,
     interval_ms: Annotated[int, typer.Option(help="BFD's intervals, in ms.")] = 100,
     multiplier: Multiplier = 3,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="A whole cluster: API server, OVN, nodes, pods.")
+    ] = False,
+    nodes: Annotated[int, typer.Option(help="Of the cluster, 1 to 8.")] = 2,
 ) -> None:
-    """Build a lab and wait until all sessions are Up."""
+    """Build a lab and wait until all sessions are Up; or a cluster, and wait until it is ready."""
+    if cluster:
+        _up_cluster(prefix, nodes)
+        return
     from vegd.lab.lab import Lab, remove  # noqa: PLC0415 - --help stays quick
     from vegd.lab.topology import LabOptions  # noqa: PLC0415
 
@@ -65,6 +72,33 @@ def up(
     typer.echo(f"the lab {prefix} is up: {' '.join(lab.topology.nodes)}")
 
 
+def _up_cluster(prefix: str, nodes: int) -> None:
+    _require_cluster()
+    from vegd.lab.cluster.cluster import ClusterLab, ClusterOptions  # noqa: PLC0415
+
+    lab = ClusterLab(ClusterOptions(prefix, nodes))
+    lab.create(lambda text: typer.echo(f"starting {text}"))
+    typer.echo(f"the cluster {prefix} is up: {' '.join(lab.options.node_names)}")
+    typer.echo(f"export KUBECONFIG={lab.kubeconfig}")
+
+
+def _require_cluster() -> None:
+    if find_spec("kubernetes_asyncio") is None or find_spec("ovsdbapp") is None:
+        raise VegdError(
+            "a lab with a cluster needs packages that are missing; install the extra 'kube' "
+            "(pip install 'vegd[lab,kube]')"
+        )
+
+
+@app.command()
+def kubeconfig(prefix: Prefix = "vegd") -> None:
+    """Print the line that makes kubectl speak to a cluster: eval "$(vegd lab kubeconfig)"."""
+    _require_cluster()
+    from vegd.lab.cluster.cluster import ClusterLab  # noqa: PLC0415
+
+    typer.echo(f"export KUBECONFIG={ClusterLab.find(prefix).kubeconfig}")
+
+
 @app.command()
 def down(prefix: Prefix = "vegd") -> None:
     """Remove a lab, or what is left of it."""
@@ -76,13 +110,17 @@ def down(prefix: Prefix = "vegd") -> None:
 
 @app.command()
 def status(prefix: Prefix = "vegd", as_json: AsJson = False) -> None:
-    """Show the gateways of a lab: daemon, and the session as router and gateway see it.
+    """Show the gateways of a lab: daemon, and the session as router and gateway see it. Of a
+    cluster it shows the processes; the rest is kubectl's.
 
-    Exit status: 0 all sessions are Up on both ends, 1 not all.
+    Exit status: 0 all sessions are Up on both ends, or all processes run; 1 not all.
     """
     from vegd.lab.inspect import look  # noqa: PLC0415
     from vegd.lab.lab import Lab  # noqa: PLC0415
+    from vegd.lab.state import LabState  # noqa: PLC0415
 
+    if LabState(prefix).kind == "cluster":
+        _status_of_cluster(prefix, as_json=as_json)
     lines = look(Lab.find(prefix))
     if as_json:
         typer.echo(json.dumps([line.to_json() for line in lines], indent=2))
@@ -92,6 +130,23 @@ def status(prefix: Prefix = "vegd", as_json: AsJson = False) -> None:
             rows.add_row(*line.cells())
         show(rows)
     raise typer.Exit(0 if all(line.is_up for line in lines) else 1)
+
+
+def _status_of_cluster(prefix: str, *, as_json: bool) -> NoReturn:
+    from vegd.lab.state import LabState  # noqa: PLC0415
+
+    newest = {each.role: each for each in LabState(prefix).processes()}
+    if as_json:
+        lines = [
+            {"role": name, "pid": each.pid, "runs": each.alive} for name, each in newest.items()
+        ]
+        typer.echo(json.dumps(lines, indent=2))
+    else:
+        rows = table("PROCESS", "PID", "STATE")
+        for name, each in newest.items():
+            rows.add_row(name, str(each.pid), "runs" if each.alive else "has ended")
+        show(rows)
+    raise typer.Exit(0 if all(each.alive for each in newest.values()) else 1)
 
 
 @app.command(

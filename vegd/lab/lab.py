@@ -8,6 +8,7 @@ import yaml
 
 from vegd.lab import events, faults, linux_router, namespaces, ovn_router
 from vegd.lab.errors import LabError
+from vegd.lab.ovn_programs import INSTALLED
 from vegd.lab.state import LabState, poll_until
 from vegd.lab.topology import (
     Family,
@@ -51,7 +52,7 @@ class Lab:
         """
         require_root()
         if self.options.router is RouterKind.OVN:
-            ovn_router.require_programs()
+            INSTALLED.require()
         self.state.create(self.options)
         try:
             self._build()

@@ -14,12 +14,15 @@ import struct
 import subprocess
 import threading
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from pyroute2 import netns  # type: ignore[import-untyped]
 
 from vegd.lab.errors import LabError
 from vegd.lab.topology import Interface
+
+T = TypeVar("T")
 
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
@@ -116,21 +119,39 @@ def checksums_in_software(namespace: str, interface: str) -> None:
     A veth leaves them to the receiver. A userspace switch hands such packets on as they are, and
     they arrive broken (ethtool's `tx off`).
     """
-    failures: list[OSError] = []
 
     def switch_off() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            value = array("I", [_ETHTOOL_STXCSUM, 0])
+            request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
+            fcntl.ioctl(any_socket, _SIOCETHTOOL, request.ljust(40, b"\0"))
+
+    try:
+        _visit(namespace, switch_off)
+    except OSError as problem:
+        raise LabError(f"{interface} in {namespace}: checksums: {problem}") from problem
+
+
+def socket_in(namespace: str, family: int, kind: int) -> socket.socket:
+    """A socket that lives in a namespace, for this process to use. Raises OSError."""
+    return _visit(namespace, lambda: socket.socket(family, kind))
+
+
+def _visit(namespace: str, action: Callable[[], T]) -> T:
+    """Do something in a namespace, by a thread that moves there and ends."""
+    made: list[T] = []
+    failures: list[OSError] = []
+
+    def visit() -> None:
         try:
-            # Only this thread moves; it ends here.
             netns.setns(namespace)
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-                value = array("I", [_ETHTOOL_STXCSUM, 0])
-                request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
-                fcntl.ioctl(any_socket, _SIOCETHTOOL, request.ljust(40, b"\0"))
+            made.append(action())
         except OSError as problem:
             failures.append(problem)
 
-    thread = threading.Thread(target=switch_off)
+    thread = threading.Thread(target=visit)
     thread.start()
     thread.join()
     if failures:
-        raise LabError(f"{interface} in {namespace}: checksums: {failures[0]}")
+        raise failures[0]
+    return made[0]

@@ -7,40 +7,21 @@ static, by source, ECMP, each with a row of the BFD table, as in a custom VPC of
 
 import contextlib
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from vegd.lab import namespaces
 from vegd.lab.errors import LabError
+from vegd.lab.ovn_programs import INSTALLED, OvnPrograms
 from vegd.lab.state import LabState, poll_until
 from vegd.lab.topology import Client, Family, Gateway, Topology, families_of
 
-_PROGRAMS = {
-    "ovs-vswitchd": "openvswitch-switch",
-    "ovsdb-server": "openvswitch-switch",
-    "ovn-northd": "ovn-central",
-    "ovn-controller": "ovn-host",
-}
-_SCHEMAS = {
-    "conf": "openvswitch/vswitch.ovsschema",
-    "nb": "ovn/ovn-nb.ovsschema",
-    "sb": "ovn/ovn-sb.ovsschema",
-}
-_SHARE = Path("/usr/share")
 CHASSIS = "chassis1"
 """The one chassis."""
 _BFD_PORT = "bfd@vpc1"
 _START_S = 15.0
 _NUDGE_S = 3
-
-
-def require_programs() -> None:
-    """Raises LabError that names the packages which are missing."""
-    missing = sorted({package for name, package in _PROGRAMS.items() if shutil.which(name) is None})
-    if missing:
-        raise LabError(f"a lab with OVN needs packages that are missing: {' '.join(missing)}")
 
 
 class _Ovn:
@@ -105,23 +86,19 @@ def build(topology: Topology, state: LabState) -> None:
     follow(topology, state)
 
 
-def build_bare(topology: Topology, state: LabState, share: Path) -> None:
-    """Daemons, switch and logical network, but nothing that leads to the gateways.
-
-    `share` is where the programs' schemas are.
-    """
-    start(topology, state, share)
+def build_bare(topology: Topology, state: LabState, programs: OvnPrograms) -> None:
+    """Daemons, switch and logical network, but nothing that leads to the gateways."""
+    start(topology, state, programs)
     _Ovn(topology, state).nbctl(*_network(topology))
     follow(topology, state)
 
 
-def start(topology: Topology, state: LabState, share: Path = _SHARE) -> None:
+def start(topology: Topology, state: LabState, programs: OvnPrograms = INSTALLED) -> None:
     """The databases, the switch with its ports, and northd."""
     ovn = _Ovn(topology, state)
     ovn.directory.mkdir()
-    for name, schema in _SCHEMAS.items():
-        database = str(ovn.directory / f"{name}.db")
-        namespaces.run(["ovsdb-tool", "create", database, str(share / schema)])
+    for name in ("conf", "nb", "sb"):
+        programs.create_database(name, ovn.directory)
     _start_databases(ovn)
     ovn.vsctl(
         *("--no-wait", "init", "--", "set", "open_vswitch", "."),

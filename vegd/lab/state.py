@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from vegd.lab.errors import LabError
 from vegd.lab.namespaces import inside
@@ -48,58 +49,44 @@ def _started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-class LabState:
-    """The directory of one lab."""
-
-    def __init__(self, prefix: str) -> None:
-        self.directory = _ROOT / prefix
+class Options(Protocol):
+    """What there is to choose about a kind of lab."""
 
     @property
-    def exists(self) -> bool:
-        """Whether there is such a lab, or a part of it."""
-        return self.directory.is_dir()
+    def prefix(self) -> str:
+        """The lab's name."""
 
-    def create(self, options: LabOptions) -> None:
-        """Begin a lab. Raises LabError if one of that prefix is there."""
-        try:
-            self.directory.mkdir(parents=True)
-        except FileExistsError:
-            raise LabError(
-                f"a lab with the prefix {options.prefix!r} is there already; remove it with "
-                f"'vegd lab down --prefix {options.prefix}', or choose another prefix"
-            ) from None
-        (self.directory / "options.json").write_text(json.dumps(options.to_json()))
+    def to_json(self) -> dict[str, Any]:
+        """What is remembered; a lab that is not of `LabOptions` has its ``kind`` in it."""
 
-    def options(self) -> LabOptions:
-        """The options of the lab. Raises LabError if there is none."""
-        try:
-            return LabOptions.from_json(json.loads((self.directory / "options.json").read_text()))
-        except (OSError, ValueError, TypeError, KeyError):
-            raise LabError(
-                f"there is no lab with the prefix {self.directory.name!r}; 'vegd lab up' makes one"
-            ) from None
 
-    def runtime_dir(self, node: str) -> Path:
-        """The runtime directory of the daemon on a node."""
-        return self.directory / node
+class Processes:
+    """The processes that are started for what is kept in a directory, with their logs beside."""
 
-    def start(self, role: str, namespace: str, command: Sequence[str]) -> Recorded:
-        """Start a process in a namespace; what it prints goes to ROLE.log."""
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def start(self, role: str, namespace: str | None, command: Sequence[str]) -> Recorded:
+        """Start a process, in a namespace or in none; what it prints goes to ROLE.log."""
         with (self.directory / f"{role}.log").open("ab") as log:
             process = subprocess.Popen(
-                inside(namespace, *command),
+                command if namespace is None else inside(namespace, *command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        started = _started(process.pid)
+        _children[process.pid] = process
+        return self.record(role, process.pid)
+
+    def record(self, role: str, pid: int) -> Recorded:
+        """Remember a process that has been started. Raises LabError if it has ended already."""
+        started = _started(pid)
         if started is None:
-            raise LabError(f"{role} ended at once; see {log.name}")
-        recorded = Recorded(role, process.pid, started)
+            raise LabError(f"{role} ended at once; see {self.directory / role}.log")
+        recorded = Recorded(role, pid, started)
         with (self.directory / "processes").open("a") as file:
             file.write(json.dumps(asdict(recorded)) + "\n")
-        _children[process.pid] = process
         return recorded
 
     def processes(self) -> list[Recorded]:
@@ -131,6 +118,57 @@ class LabState:
         while any(each.alive for each in running) and time.monotonic() < deadline:
             reap()
             time.sleep(0.01)
+
+
+class LabState(Processes):
+    """The directory of one lab."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(_ROOT / prefix)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a lab, or a part of it."""
+        return self.directory.is_dir()
+
+    def create(self, options: Options) -> None:
+        """Begin a lab. Raises LabError if one of that prefix is there."""
+        try:
+            self.directory.mkdir(parents=True)
+        except FileExistsError:
+            raise LabError(
+                f"a lab with the prefix {options.prefix!r} is there already; remove it with "
+                f"'vegd lab down --prefix {options.prefix}', or choose another prefix"
+            ) from None
+        (self.directory / "options.json").write_text(json.dumps(options.to_json()))
+
+    @property
+    def kind(self) -> str:
+        """What kind of lab it is; empty for one of `LabOptions`, or none."""
+        try:
+            document = json.loads((self.directory / "options.json").read_text())
+        except (OSError, ValueError):
+            return ""
+        return str(document.get("kind", ""))
+
+    def options(self) -> LabOptions:
+        """The options of the lab. Raises LabError if there is none."""
+        name = self.directory.name
+        if self.kind:
+            raise LabError(
+                f"the lab {name!r} is a {self.kind}: use kubectl, as "
+                f"'vegd lab kubeconfig --prefix {name}' says"
+            )
+        try:
+            return LabOptions.from_json(json.loads((self.directory / "options.json").read_text()))
+        except (OSError, ValueError, TypeError, KeyError):
+            raise LabError(
+                f"there is no lab with the prefix {name!r}; 'vegd lab up' makes one"
+            ) from None
+
+    def runtime_dir(self, node: str) -> Path:
+        """The runtime directory of the daemon on a node."""
+        return self.directory / node
 
     def remove(self) -> None:
         """Forget the lab."""

@@ -139,9 +139,8 @@ def check_prefix(prefix: str) -> None:
 
 def belongs(namespace: str, prefix: str) -> bool:
     """Whether a namespace is one of the lab `prefix`, and not of a lab `prefix-something`."""
-    return bool(
-        re.fullmatch(re.escape(prefix) + r"-(router|sw|outside|gw[0-9]+|client[0-9]+)", namespace)
-    )
+    own = r"-(router|sw|outside|gw[0-9]+|client[0-9]+|central|fabric|node[0-9]+|pod-[0-9a-f]+)"
+    return bool(re.fullmatch(re.escape(prefix) + own, namespace))
 
 
 @dataclass(frozen=True, slots=True)

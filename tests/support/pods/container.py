@@ -8,10 +8,11 @@ from pathlib import Path
 
 from tests.support.image import Image
 from tests.support.netns import fd_path
-from tests.support.pods import cgroup, oci, probes
+from tests.support.pods import cgroup, oci
 from tests.support.pods.crun import Crun, Executed
-from tests.support.pods.facts import PodFacts
-from tests.support.pods.template import Container, HttpGet, PodSpec, Probe
+from vegd.lab.cluster import probes
+from vegd.lab.cluster.facts import PodFacts
+from vegd.lab.cluster.template import Container, HttpGet, PodSpec, Probe
 
 _LEAST_GRACE_S = 2.0
 """A kubelet gives no container less between SIGTERM and SIGKILL, whatever the grace period."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.image import Image
-from tests.support.pods.facts import PodFacts
 from tests.support.pods.seccomp import default_profile
-from tests.support.pods.template import Container, PodSpec, Resources
+from vegd.lab.cluster.facts import PodFacts
+from vegd.lab.cluster.security import capabilities
+from vegd.lab.cluster.template import Container, PodSpec, Resources
 
 Json = dict[str, Any]
 
@@ -24,19 +25,6 @@ _SUFFIXES = {
 }
 _CPU_PERIOD_US = 100_000
 _LEAST_QUOTA_US = 1_000
-
-_DEFAULT_CAPABILITIES = (
-    *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID"),
-    *("SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
-)
-_ALL_CAPABILITIES = (
-    *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"),
-    *("SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW"),
-    *("IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT"),
-    *("SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD"),
-    *("LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG"),
-    *("WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"),
-)
 
 _MASKED = (
     *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
@@ -134,23 +122,6 @@ def _user(container: Container, image: Image) -> tuple[int, int]:
     groups = {int(fields[2]): int(fields[3]) for fields in (line.split(":") for line in lines)}
     group = groups.get(user, 0) if security.run_as_group is None else security.run_as_group
     return user, group
-
-
-def capabilities(container: Container) -> tuple[str, ...]:
-    """Those that the container's processes may have, without ``CAP_``."""
-    security = container.security_context
-    if security.privileged:
-        return tuple(name for n, name in enumerate(_ALL_CAPABILITIES) if _ours() >> n & 1)
-    add, drop = security.capabilities.add, security.capabilities.drop
-    kept = () if "ALL" in drop else (each for each in _DEFAULT_CAPABILITIES if each not in drop)
-    return tuple(dict.fromkeys((*kept, *add)))
-
-
-def _ours() -> int:
-    """The capabilities of this process, by their numbers; nobody can be given more."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (text,) = (line.split()[1] for line in lines if line.startswith("CapPrm:"))
-    return int(text, 16)
 
 
 def quantity(text: str) -> Decimal:

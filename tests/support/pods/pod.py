@@ -22,10 +22,10 @@ from tests.support.image import Image
 from tests.support.pods import cgroup
 from tests.support.pods.container import Running, Shared
 from tests.support.pods.crun import Crun
-from tests.support.pods.facts import PodFacts
-from tests.support.pods.probes import Record
-from tests.support.pods.template import Container, PodTemplate
 from tests.support.pods.volumes import Volumes
+from vegd.lab.cluster.facts import PodFacts
+from vegd.lab.cluster.probes import Record
+from vegd.lab.cluster.template import Container, PodTemplate
 
 _LOOK_S = 0.05
 

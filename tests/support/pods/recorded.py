@@ -13,8 +13,8 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
-from tests.support.pods.facts import PodFacts
-from tests.support.pods.template import PodTemplate
+from vegd.lab.cluster.facts import PodFacts
+from vegd.lab.cluster.template import PodTemplate
 
 Interface = IPv4Interface | IPv6Interface
 

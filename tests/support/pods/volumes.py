@@ -1,14 +1,12 @@
 """The volumes of a pod, as directories of the node."""
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.support.pods.facts import PodFacts
 from tests.support.pods.oci import Bind
-from tests.support.pods.template import Container, PodSpec
-
-_numbers = itertools.count(1)
+from vegd.lab.cluster.facts import PodFacts
+from vegd.lab.cluster.template import Container, PodSpec
+from vegd.lab.cluster.volumes import File, project
 
 
 class Volumes:
@@ -33,7 +31,8 @@ class Volumes:
         volume = self._specs[name]
         source = volume.config_map or volume.downward_api
         assert source is not None, f"{name} is not projected"
-        project(self._directory / name, files, source.default_mode)
+        mode = source.default_mode
+        project(self._directory / name, {name: File(text, mode) for name, text in files.items()})
 
     def binds(self, container: Container, bundle: Path) -> tuple[Bind, ...]:
         """The mounts of a container, with the files that every container has."""
@@ -66,17 +65,3 @@ class Volumes:
                 source.chmod(0o666)
             files.append(Bind(source, target))
         return files
-
-
-def project(place: Path, files: Mapping[str, str], mode: int) -> None:
-    """Files that change together: each is a link into ``..data``, which is a link that moves."""
-    version = place / f"..{next(_numbers)}"
-    version.mkdir(mode=0o755)
-    for name, text in files.items():
-        (version / name).write_text(text)
-        (version / name).chmod(mode)
-        if not (place / name).is_symlink():
-            (place / name).symlink_to(Path("..data", name))
-    fresh = place / "..data_tmp"
-    fresh.symlink_to(version.name)
-    fresh.rename(place / "..data")

@@ -1,7 +1,7 @@
-"""The part of a Kubernetes pod template that the runner carries out, typed.
+"""The part of a Kubernetes pod that can be carried out here, typed.
 
-A field that is not listed here is refused, so that no template is run without what it says.
-What is typed ``Any`` has no meaning for a pod that has been bound to a node.
+A field that is not listed is refused, so that no pod is run without what it says. What is typed
+``Any`` has no meaning for a pod that has been bound to a node.
 """
 
 from collections.abc import Mapping
@@ -30,10 +30,19 @@ class FieldRef(_Object, frozen=True):
     api_version: str = "v1"
 
 
-class EnvSource(_Object, frozen=True):
-    """Where a variable comes from."""
+class KeyRef(_Object, frozen=True):
+    """One key of a ConfigMap."""
 
-    field_ref: FieldRef
+    name: str
+    key: str
+    optional: bool = False
+
+
+class EnvSource(_Object, frozen=True):
+    """Where a variable comes from: one of both."""
+
+    field_ref: FieldRef | None = None
+    config_map_key_ref: KeyRef | None = None
 
 
 class EnvVar(_Object, frozen=True):
@@ -56,13 +65,22 @@ class HttpGet(_Object, frozen=True):
     port: int | str
     path: str = "/"
     scheme: str = "HTTP"
+    host: str = ""
+
+
+class TcpSocket(_Object, frozen=True):
+    """A port of the pod's address that accepts connections."""
+
+    port: int | str
+    host: str = ""
 
 
 class Probe(_Object, frozen=True):
-    """Times are seconds."""
+    """One question of one kind. Times are seconds."""
 
     exec: Exec | None = None
     http_get: HttpGet | None = None
+    tcp_socket: TcpSocket | None = None
     initial_delay_seconds: int = 0
     period_seconds: int = 10
     timeout_seconds: int = 1
@@ -122,6 +140,7 @@ class VolumeMount(_Object, frozen=True):
     name: str
     mount_path: str
     read_only: bool = False
+    recursive_read_only: Any = None
     mount_propagation: str = "None"
 
 
@@ -152,11 +171,21 @@ class Container(_Object, frozen=True):
         return self.restart_policy == "Always"
 
 
+class KeyFile(_Object, frozen=True):
+    """A key of a ConfigMap, and the name that its file gets."""
+
+    key: str
+    path: str
+    mode: int | None = None
+
+
 class ConfigMapSource(_Object, frozen=True):
-    """Every key of a ConfigMap is a file."""
+    """Every key of a ConfigMap is a file, or those of `items` are."""
 
     name: str
     default_mode: int = 0o644
+    items: tuple[KeyFile, ...] = ()
+    optional: bool = False
 
 
 class DownwardFile(_Object, frozen=True):
@@ -173,13 +202,43 @@ class DownwardSource(_Object, frozen=True):
     default_mode: int = 0o644
 
 
+class TokenSource(_Object, frozen=True):
+    """A token of the pod's ServiceAccount in a file."""
+
+    path: str
+    expiration_seconds: int = 3600
+    audience: str = ""
+
+
+class ProjectedSource(_Object, frozen=True):
+    """One part of a projected volume."""
+
+    config_map: ConfigMapSource | None = None
+    downward_api: DownwardSource | None = msgspec.field(name="downwardAPI", default=None)
+    service_account_token: TokenSource | None = None
+
+
+class Projected(_Object, frozen=True):
+    """Several sources in one directory."""
+
+    sources: tuple[ProjectedSource, ...] = ()
+    default_mode: int = 0o644
+
+
 class Volume(_Object, frozen=True):
     """One volume, of exactly one kind."""
 
     name: str
     empty_dir: dict[str, Any] | None = None
+    projected: Projected | None = None
     config_map: ConfigMapSource | None = None
     downward_api: DownwardSource | None = msgspec.field(name="downwardAPI", default=None)
+
+
+class ReadinessGate(_Object, frozen=True):
+    """A condition that somebody else sets, without which the pod is not Ready."""
+
+    condition_type: str
 
 
 class PodSpec(_Object, frozen=True):
@@ -191,11 +250,22 @@ class PodSpec(_Object, frozen=True):
     security_context: PodSecurityContext = PodSecurityContext()
     termination_grace_period_seconds: int = 30
     restart_policy: str = "Always"
+    readiness_gates: tuple[ReadinessGate, ...] = ()
+    service_account_name: str = ""
+    node_name: str = ""
+    hostname: str = ""
     affinity: Any = None
-    tolerations: Any = None
-    dns_policy: Any = None
-    scheduler_name: Any = None
     automount_service_account_token: Any = None
+    dns_policy: Any = None
+    enable_service_links: Any = None
+    node_selector: Any = None
+    preemption_policy: Any = None
+    priority: Any = None
+    priority_class_name: Any = None
+    scheduler_name: Any = None
+    service_account: Any = None
+    tolerations: Any = None
+    topology_spread_constraints: Any = None
 
 
 class PodTemplate(_Object, frozen=True):

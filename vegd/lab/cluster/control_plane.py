@@ -2,7 +2,8 @@
 
 It has no nodes and runs no container; everything else is as in a cluster: validation, defaults,
 RBAC, watches, Deployments with their ReplicaSets and Pods, scheduling, garbage collection. All its
-files are in one folder. Every process dies with the one that started it, whatever that dies of.
+files are in one folder. Unless somebody keeps a list of the processes, each dies with the one that
+started it, whatever that dies of.
 """
 
 import contextlib
@@ -22,13 +23,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support import assets
+from vegd.lab.cluster import assets
 
 ADMIN = "admin-token"
 NOBODY = "nobody-token"
 """A user that is known and may do nothing."""
 
 _READY_S = 180
+_LOST_S = 20
+"""A node that has not been heard of for so long is not Ready."""
 _PORTS = range(20_000, 32_000)
 _TRIES = 3
 _names = itertools.count(1)
@@ -53,6 +56,10 @@ rules:
 """
 
 
+Started = Callable[[str, int], object]
+"""Takes the name of a program and its process id."""
+
+
 class Refused(Exception):
     """The API server's answer to a request that it did not carry out."""
 
@@ -65,11 +72,16 @@ class Refused(Exception):
 class ControlPlane:
     """The processes, and what a test needs to reach them.
 
-    `with_controllers` False leaves the controller manager and the scheduler out.
+    `with_controllers` False leaves the controller manager and the scheduler out. With `outlives`
+    the processes go on when this one ends; it is told of each as it starts. Only then nodes that
+    are not heard of are noticed, after `_LOST_S`.
     """
 
-    def __init__(self, directory: Path, *, with_controllers: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *, with_controllers: bool = True, outlives: Started | None = None
+    ) -> None:
         self.directory = directory
+        self._outlives = outlives
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ca = directory / "certs/apiserver.crt"
         self.kubeconfig = directory / "kubeconfig"
@@ -234,12 +246,16 @@ class ControlPlane:
 
     def _start_controllers(self) -> None:
         common = (f"--kubeconfig={self.kubeconfig}", "--secure-port=0", "--leader-elect=false")
+        controllers = "*,-nodeipam,-route,-cloud-node-lifecycle"
+        if self._outlives is None:
+            controllers += ",-node-lifecycle-controller"
         self._run(
             "kube-controller-manager",
             *common,
             f"--service-account-private-key-file={self.directory / 'sa.key'}",
             f"--root-ca-file={self.ca}",
-            "--controllers=*,-nodeipam,-route,-cloud-node-lifecycle,-node-lifecycle-controller",
+            f"--controllers={controllers}",
+            f"--node-monitor-grace-period={_LOST_S}s",
         )
         self._run("kube-scheduler", *common)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -256,15 +272,20 @@ class ControlPlane:
         return self.ca.exists() and self.request("GET", "/readyz") == "ok"
 
     def _run(self, name: str, *options: str) -> None:
-        """Start a program; it is killed when this process dies, whatever of."""
+        """Start a program."""
+        bound = [] if self._outlives else ["setpriv", "--pdeathsig", "KILL"]
         with (self.directory / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", assets.find(name), *options],
+            process = subprocess.Popen(
+                [*bound, assets.find(name), *options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 cwd=self.directory,
+                start_new_session=self._outlives is not None,
             )
+        self.processes[name] = process
+        if self._outlives is not None:
+            self._outlives(name, process.pid)
 
     def _until_ready(self, name: str, is_ready: Callable[[], bool]) -> None:
         end = time.monotonic() + _READY_S

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from tests.support.bfd_process import socket_in
-from tests.support.pods.template import Container, HttpGet, Probe
+from vegd.lab.cluster.template import Container, HttpGet, Probe
+from vegd.lab.namespaces import socket_in
 
 Ask = Callable[[Probe], Awaitable[bool]]
 """Asks once, within the probe's timeout."""
@@ -106,3 +106,15 @@ def page(ns: str, address: str, port: int, request: HttpGet, timeout_s: float) -
             return connection.getresponse().status in _FINE
         except (OSError, http.client.HTTPException):
             return False
+
+
+def accepts(ns: str, address: str, port: int, timeout_s: float) -> bool:
+    """Whether a port accepts connections from within the pod's namespace. Blocks."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket_in(ns, family, socket.SOCK_STREAM) as channel:
+        channel.settimeout(timeout_s)
+        try:
+            channel.connect((address, port))
+        except OSError:
+            return False
+        return True

@@ -18,6 +18,9 @@ class PodFacts:
     namespace: str = "default"
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
+    service_account: str = "default"
+    host_ip: str = ""
 
     def value(self, path: str) -> str:
         """A field as the downward API gives it. KeyError if there is none of that path."""
@@ -27,7 +30,10 @@ class PodFacts:
         return {
             "metadata.name": self.name,
             "metadata.namespace": self.namespace,
+            "metadata.uid": self.uid,
             "spec.nodeName": self.node,
+            "spec.serviceAccountName": self.service_account,
+            "status.hostIP": self.host_ip,
             "status.podIP": self.ips[0],
             "status.podIPs": ",".join(self.ips),
         }[path]
