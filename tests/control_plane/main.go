@@ -1,5 +1,6 @@
-// One program under four names: the API server, the controller manager and the scheduler of
-// Kubernetes, and kubectl. Built for the tests from the published modules, see tests/support/assets.py.
+// One program under five names: the API server, the controller manager and the scheduler of
+// Kubernetes, kubectl, and the part of a kubelet that serves exec and logs. Built for the tests from
+// the published modules, see tests/support/assets.py.
 package main
 
 import (
@@ -16,6 +17,8 @@ import (
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	manager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+
+	"vegd/tests/control_plane/streams"
 )
 
 var programs = map[string]func() *cobra.Command{
@@ -23,13 +26,14 @@ var programs = map[string]func() *cobra.Command{
 	"kube-controller-manager": manager.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
+	"kubelet-streams":         streams.NewCommand,
 }
 
 func main() {
 	name := filepath.Base(os.Args[0])
 	program, known := programs[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "%s: call me kube-apiserver, kube-controller-manager, kube-scheduler or kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "%s: call me kube-apiserver, kube-controller-manager, kube-scheduler, kubectl or kubelet-streams\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(program()))
