@@ -146,7 +146,7 @@ controller-image:
 # The Python packages of the images, by hash: the newest that pyproject.toml allows.
 image-lock: $(VENV)/ready
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --no-header --output-file kube/requirements.txt pyproject.toml
+	  --no-annotate --no-header --extra watch --output-file kube/requirements.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --no-header --extra kube --no-emit-package ovs \
 	  --output-file kube/requirements-controller.txt pyproject.toml

@@ -49,10 +49,13 @@ def ports_available(intent: GatewayIntent, address: IPAddress) -> int:
     """How many ports SNAT may show with an external address; 0 if it shows another one now."""
     version = address.version
     is_own = any(address == each.ip for each in intent.external.own(version))
-    usable: set[int] = set()
+    usable: set[tuple[int, int]] = set()
     for translation in {each.translation or intent.translation for each in intent.policies}:
         ranges = translation.ranges(version)
         if any(address in each for each in ranges) if ranges else is_own:
-            first, last = translation.ports or PORTS_WITHOUT_RANGE
-            usable.update(range(first, last + 1))
-    return len(usable)
+            usable.add(translation.ports or PORTS_WITHOUT_RANGE)
+    count, counted_to = 0, -1
+    for first, last in sorted(usable):
+        count += max(0, last - max(first - 1, counted_to))
+        counted_to = max(counted_to, last)
+    return count

@@ -1,8 +1,9 @@
-"""The API server behind a narrow interface. Only this module knows kubernetes_asyncio.
+"""The API server behind a narrow interface. Only this module speaks through kubernetes_asyncio.
 
-That library finds and refreshes credentials and speaks HTTP; objects are decoded here, because its
-own models cost ten times as much. Each call is one attempt with a time limit, and ends in a value
-or in one of `kube.errors`. When to try again is the caller's to decide.
+That library finds and refreshes credentials and speaks HTTP. Objects are decoded here: its own
+models cost ten times as much, and are not even loaded (`kube.credentials`). Each call is one
+attempt with a time limit, and ends in a value or in one of `kube.errors`. When to try again is the
+caller's to decide.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from typing import Any, NamedTuple, Self, TypeVar
 import aiohttp
 import msgspec
 import yaml
-from kubernetes_asyncio import config
-from kubernetes_asyncio.client import ApiClient, Configuration
 
+from kube.credentials import ApiClient, Configuration, config
 from kube.errors import ApiError, Unconfigured, Unreachable, Unreadable, refusal
 from kube.objects import Happened, Item, Listing, Metadata, Notice, Object, Query, Resource
 

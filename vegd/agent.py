@@ -40,11 +40,16 @@ from vegd.paths import Paths
 from vegd.sessions import Sessions
 from vegd.settings import Settings
 from vegd.sources.file import FileSource, SpecSnapshot
+from vegd.sources.followed import TwoFiles
 from vegd.spec import Drain as DrainSpec
 from vegd.status import Parts, fold
 from vegd.supervise import Supervisor
+from vegd.watching import contact
+from vegd.watching.child import WatcherChild
 
 log = logging.getLogger(__name__)
+
+_HEAD_START_S = 10.0
 
 
 class Source(Protocol):
@@ -69,16 +74,22 @@ class Agent:
         source: Source,
         first: SpecSnapshot,
         supervisor: Supervisor | None,
+        watcher: WatcherChild | None = None,
     ) -> None:
+        self._runtime_dir = settings.runtime_dir
         self._kernel = kernel
         self._source = source
         self._snapshot = first
         self._supervisor = supervisor
+        self._watcher = watcher
         self._chosen: tuple[SessionConfig, ...] | None = None
         """Sessions in place of those of the specification."""
         self._leaving = False
         """SIGTERM has come: the engine is on its way out and takes no orders."""
-        self._announced_ready = False
+        self._ready = asyncio.Event()
+        """It has been ready once."""
+        self._revision: int | None = None
+        """Of the configuration that was last carried out, in the kernel and by the engine."""
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self.reconciler = Reconciler(kernel, settings, self._converged)
@@ -118,6 +129,7 @@ class Agent:
                 tasks.create_task(self.paths.run(), name="probes"),
                 tasks.create_task(self.census.run(), name="census"),
                 tasks.create_task(self.announcer.run(), name="announcer"),
+                tasks.create_task(self._watch_cluster(), name="watcher"),
             ]
             watchdog = (
                 tasks.create_task(self._supervisor.run(), name="engine")
@@ -137,6 +149,7 @@ class Agent:
         """The gateway as it is now, for a scrape or a status."""
         engine = await self.sessions.refresh()
         counters, conntrack = await self._kernel_figures()
+        census = await self.census.newest()
         paths = tuple(self.paths.paths.values())
         parts = Parts(
             snapshot=self._snapshot,
@@ -147,6 +160,9 @@ class Agent:
             conntrack=conntrack,
             drain=self.drain,
             paths=paths,
+            revision=self._revision,
+            census=census,
+            contact_age_s=contact.age_s(self._runtime_dir),
         )
         return Reading(
             status=fold(parts),
@@ -158,7 +174,7 @@ class Agent:
             policies=counters,
             conntrack=conntrack,
             paths=paths,
-            census=await self.census.newest(),
+            census=census,
             intent=self._intent(),
             interfaces=self._interfaces(),
             fixed=self.reconciler.convergence.fixed,
@@ -241,12 +257,21 @@ class Agent:
             self.sessions.want((), convergence.generation)
 
     def _announce(self) -> None:
+        self._note_revision()
         forwards = bool(self.reconciler.convergence.forwarded)
-        if self._announced_ready or not forwards or not self.sessions.in_step:
+        if self._ready.is_set() or not forwards or not self.sessions.in_step:
             return
-        self._announced_ready = True
+        self._ready.set()
         log.info("the gateway is ready")
         notify("READY=1")
+
+    def _note_revision(self) -> None:
+        convergence = self.reconciler.convergence
+        # The engine is told by what has converged: until it holds that, its timers are of before.
+        if convergence.phase is Phase.CONVERGED and not self._engine_reasons(
+            self.sessions.snapshot
+        ):
+            self._revision = convergence.revision
 
     async def _ask_drain(self, drained: bool) -> None:
         """`vegd drain` and `vegd undrain`."""
@@ -264,7 +289,7 @@ class Agent:
 
     def _take(self, snapshot: SpecSnapshot) -> None:
         for fault in snapshot.faults:
-            log.error("%s: %s", snapshot.path, fault)
+            log.error("%s: %s", snapshot.faulty or snapshot.path, fault)
         for warning in snapshot.warnings:
             log.warning("%s: %s", snapshot.path, warning)
         before, after = self._snapshot.spec, snapshot.spec
@@ -274,6 +299,15 @@ class Agent:
             log.info("configuration generation %d is in force", snapshot.generation)
         self._snapshot = snapshot
         self.reconciler.want(snapshot)
+
+    async def _watch_cluster(self) -> None:
+        """The watcher comes last: until the gateway is there the processor is the gateway's. One
+        that waits may wait for what the watcher brings."""
+        if self._watcher is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HEAD_START_S):
+                    await self._ready.wait()
+            await self._watcher.run()
 
     async def _follow_kernel(self) -> None:
         async for _ in self._kernel.changes():
@@ -313,15 +347,22 @@ def _longest_detection_s(engine: EngineSnapshot | None) -> float:
     return max(detection_us, default=0) / 1_000_000
 
 
-async def run_agent(settings: Settings, *, with_engine: bool) -> None:
-    """Run one gateway until a signal; with an engine of its own, or beside one.
+async def run_agent(
+    settings: Settings, *, with_engine: bool, followed: bool = False, with_watcher: bool = False
+) -> None:
+    """Run one gateway until a signal; with an engine of its own, or beside one. `followed` is for
+    what a watcher brings besides `settings.config`, be it a child or in another container.
 
     Raises:
         VegdError: it cannot run; the message says why in one line.
     """
     if with_engine:
         limits.complain()
-    source = FileSource(settings.config)
+    source = (
+        TwoFiles(settings.config, settings.followed)
+        if followed or with_watcher
+        else FileSource(settings.config)
+    )
     first = await source.first()
     held: socket.socket = lock.hold()
     with contextlib.closing(held):
@@ -333,7 +374,10 @@ async def run_agent(settings: Settings, *, with_engine: bool) -> None:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(kernel.aclose)
             supervisor = Supervisor(settings) if with_engine else None
-            agent = Agent(settings, kernel, source, first, supervisor)
+            watcher = WatcherChild(settings) if with_watcher else None
+            if watcher is not None:
+                stack.push_async_callback(watcher.stop)
+            agent = Agent(settings, kernel, source, first, supervisor, watcher)
             assert first.spec is not None  # noqa: S101 - first() raises without one
             listen = first.spec.metrics.listen
             await stack.enter_async_context(serve_tcp(agent.pages, listen.host, listen.port))

@@ -66,6 +66,8 @@ class Convergence:
     """The kernel parameters that are not as wished, and that this process may not write."""
     is_final: bool = False
     """Whether nothing but these is left to do, so that trying again would not help."""
+    revision: int = 0
+    """Of the specification that was attempted, as it says itself."""
     moves: int = 0
     """How often links and addresses were changed; neighbours have to hear of that."""
 
@@ -148,10 +150,12 @@ class Reconciler:
             except TimeoutError:
                 pass
             self._dirty.clear()
-            if self._snapshot is not None and self._snapshot.spec is not None:
-                convergence = await self._attempt(self._snapshot)
+            snapshot = self._snapshot
+            if snapshot is not None and snapshot.spec is not None:
+                convergence = await self._attempt(snapshot)
                 moves = sum(self.counters.operations[kind] for kind in ("link", "address"))
-                self._publish(replace(convergence, moves=moves))
+                revision = snapshot.spec.revision
+                self._publish(replace(convergence, moves=moves, revision=revision))
 
     def _publish(self, convergence: Convergence) -> None:
         before, self.convergence = self.convergence, convergence

@@ -83,6 +83,18 @@ def _gateway(reading: Reading) -> Iterator[Family]:
         "Faults of a newer configuration that is therefore not in force.",
         len(status.config_faults),
     )
+    if status.revision is not None:
+        yield _gauge(
+            "vegd_config_revision",
+            "Revision of the configuration that was last carried out.",
+            status.revision,
+        )
+    if status.watcher_contact_s is not None:
+        yield _gauge(
+            "vegd_watcher_contact_age_seconds",
+            "Time since the watcher last heard from the API server.",
+            status.watcher_contact_s,
+        )
     yield from dataplane_metrics(status, reading.reconciles, reading.fixed)
     yield _gauge("vegd_draining", "Whether a drain goes on.", status.drain is not None)
     if status.drain is not None:

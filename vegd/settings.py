@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUNTIME_DIR_VARIABLE = "VEGD_RUNTIME_DIR"
+FOLLOWED_FILE = "followed.yaml"
+"""Of the watcher, in the runtime directory."""
 
 
 def default_runtime_dir() -> Path:
@@ -47,3 +49,8 @@ class Settings:
     def agent_socket(self) -> Path:
         """The agent's control socket (HTTP)."""
         return self.runtime_dir / "agent.sock"
+
+    @property
+    def followed(self) -> Path:
+        """The configuration that the watcher brings."""
+        return self.runtime_dir / FOLLOWED_FILE

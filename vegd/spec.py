@@ -328,12 +328,15 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 _Sub = Hint("write the fields of the section below it")
+_LAST_REVISION = 9_007_199_254_740_991
+"""What JSON carries everywhere, 2^53 - 1."""
 
 
 class GatewaySpec(Struct, frozen=True, kw_only=True, rename="camel"):
     """The whole specification of one gateway. Without `name` it bears that of the host."""
 
     name: _Name = field(default_factory=gethostname)
+    revision: Annotated[int, Meta(ge=0, le=_LAST_REVISION), Hint("give a whole number from 0")] = 0
     internal: Annotated[Side, Hint("describe the VPC side: interface, gateways")]
     external: Annotated[ExternalSide, Hint("describe the outside: interface, addresses, gateways")]
     policies: Annotated[

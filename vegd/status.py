@@ -11,12 +11,17 @@ import msgspec
 
 from bfd.snapshot import EngineSnapshot
 from dataplane.kernel import ConntrackUsage
+from dataplane.model import GatewayIntent, Side
+from dataplane.portuse import ports_available
+from vegd.census import Taken
 from vegd.control import Convergence, Phase
 from vegd.drain import Drain
 from vegd.gate import Gate, Gates, words
 from vegd.paths import Path
 from vegd.sources.file import SpecSnapshot
 from vegd.words import state_name
+
+_MOST_PORTS = 16
 
 
 class GatewayState(StrEnum):
@@ -69,6 +74,15 @@ class PathLine(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
 
 
+class PortsLine(msgspec.Struct, frozen=True):
+    """SNAT's ports with one external address, for the protocol that has the fewest left."""
+
+    address: str
+    used: int
+    """Towards the busiest destination, where they run out first."""
+    available: int
+
+
 class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     """Everything that matters at 3 a.m., in one object."""
 
@@ -81,6 +95,8 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     config: str
     generation: int
     """Of the specification in force."""
+    revision: int | None
+    """Of the configuration that was last carried out, in the kernel and by the BFD engine."""
     config_faults: tuple[str, ...]
     """Faults of a newer version of the file, which is therefore not in force."""
     gate: str
@@ -95,6 +111,12 @@ class GatewayStatus(msgspec.Struct, frozen=True, rename="camel"):
     sessions: tuple[SessionLine, ...]
     conntrack_entries: int | None
     conntrack_maximum: int | None
+    internal_addresses: tuple[str, ...] = ()
+    external_addresses: tuple[str, ...] = ()
+    ports: tuple[PortsLine, ...] = ()
+    """Of the busiest addresses, at most 16."""
+    watcher_contact_s: float | None = None
+    """How long ago the watcher last heard from the API server; None without one."""
 
     @property
     def is_ready(self) -> bool:
@@ -117,6 +139,9 @@ class Parts(NamedTuple):
     conntrack: ConntrackUsage | None
     drain: Drain
     paths: tuple[Path, ...]
+    revision: int | None
+    census: Taken | None
+    contact_age_s: float | None
 
 
 def fold(parts: Parts) -> GatewayStatus:
@@ -130,7 +155,8 @@ def fold(parts: Parts) -> GatewayStatus:
         # Sessions that go on with the keys of before are no reason not to be ready.
         reasons += tuple(fault for fault in engine.key_faults if fault not in reasons)
     if faults:
-        reasons += ("the configuration file has faults; the last good version is in force",)
+        reasons += (_about_faults(snapshot),)
+    intent = convergence.intent.dataplane if convergence.intent else None
     return GatewayStatus(
         name=snapshot.spec.name if snapshot.spec else "",
         state=_state(convergence, parts.gates, parts.engine_reasons + down),
@@ -139,6 +165,7 @@ def fold(parts: Parts) -> GatewayStatus:
         + tuple(str(warning) for warning in snapshot.warnings),
         config=str(snapshot.path),
         generation=snapshot.generation,
+        revision=parts.revision,
         config_faults=faults,
         gate=words(parts.gates),
         dataplane=convergence.phase.value,
@@ -153,7 +180,32 @@ def fold(parts: Parts) -> GatewayStatus:
         sessions=_sessions(engine),
         conntrack_entries=conntrack.entries if conntrack else None,
         conntrack_maximum=conntrack.maximum if conntrack else None,
+        internal_addresses=_addresses(intent.internal) if intent else (),
+        external_addresses=_addresses(intent.external) if intent else (),
+        ports=_ports(parts.census, intent) if intent else (),
+        watcher_contact_s=None if parts.contact_age_s is None else round(parts.contact_age_s, 1),
     )
+
+
+def _about_faults(snapshot: SpecSnapshot) -> str:
+    if snapshot.faulty is None:
+        return "the configuration file has faults; the last good version is in force"
+    return f"{snapshot.faulty} has faults; {snapshot.path} is in force"
+
+
+def _addresses(side: Side) -> tuple[str, ...]:
+    return tuple(str(each.ip) for version in (4, 6) for each in side.own(version))
+
+
+def _ports(taken: Taken | None, intent: GatewayIntent) -> tuple[PortsLine, ...]:
+    found: dict[str, PortsLine] = {}
+    for use in taken.census.uses[:_MOST_PORTS] if taken else ():
+        available = ports_available(intent, use.address)
+        line = PortsLine(str(use.address), use.busiest[0].connections, available)
+        before = found.get(line.address)
+        if available and (before is None or before.used < line.used):
+            found[line.address] = line
+    return tuple(sorted(found.values(), key=lambda line: line.address))
 
 
 def _state(convergence: Convergence, gates: Gates, troubles: tuple[str, ...]) -> GatewayState:

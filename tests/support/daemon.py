@@ -141,9 +141,11 @@ class Site:
         return "\n".join(line for line in printed.splitlines() if "proto kernel" not in line)
 
     @contextlib.contextmanager
-    def daemon(self, command: str = "run") -> Iterator["Daemon"]:
+    def daemon(
+        self, command: str = "run", *options: str, environ: Mapping[str, str] | None = None
+    ) -> Iterator["Daemon"]:
         """A running daemon; killed with its engine at the end if it still runs."""
-        daemon = Daemon(self, command)
+        daemon = Daemon(self, command, *options, environ=environ)
         try:
             yield daemon
         finally:
@@ -204,16 +206,24 @@ asyncio.run(main())
 class Daemon:
     """One ``vegd run`` (or ``agent``) of a site."""
 
-    def __init__(self, site: Site, command: str) -> None:
+    def __init__(
+        self,
+        site: Site,
+        command: str,
+        *options: str,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.site = site
         self.log = site.directory / f"{command}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 site.command(
-                    command, "--config", str(site.config), "--runtime-dir", str(site.runtime_dir)
+                    *(command, "--config", str(site.config)),
+                    *("--runtime-dir", str(site.runtime_dir), *options),
                 ),
                 stdout=log,
                 stderr=log,
+                env={**os.environ, **(environ or {})},
             )
 
     def wait_for(self, state: str, reason: str = "") -> dict[str, Any]:

@@ -17,9 +17,8 @@ STRUCTURE: Mistakes = [
     (
         {"zzz": 1},
         (
-            "zzz: is not a known field; the fields here are name, internal, external, policies, "
-            "bfd, "
-            "drain, mssClamp, bandwidth, conntrack, input, metrics, probes"
+            "zzz: is not a known field; the fields here are name, revision, internal, external, "
+            "policies, bfd, drain, mssClamp, bandwidth, conntrack, input, metrics, probes"
         ),
     ),
     ({"internal": ABSENT}, "internal: is missing; describe the VPC side: interface, gateways"),
@@ -110,6 +109,7 @@ STRUCTURE: Mistakes = [
             '[198.51.100.0/24, "fd98::/64"]'
         ),
     ),
+    ({"revision": -1}, "revision: -1 is out of range; give a whole number from 0"),
     ({"input": {"tcpPorts": [0]}}, "input.tcpPorts[0]: 0 is out of range; give 1 to 65535"),
     ({"bfd.minTX": 0}, f"bfd.minTX: 0 is out of range; {_MS}"),
     ({"bfd.minRX": 60_001}, f"bfd.minRX: 60001 is out of range; {_MS}"),

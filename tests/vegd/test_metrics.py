@@ -21,6 +21,7 @@ STATUS = GatewayStatus(
     notes=(),
     config="gateway.yaml",
     generation=1,
+    revision=None,
     config_faults=(),
     gate="open",
     dataplane="converged",

@@ -1,8 +1,8 @@
 """The ``vegd`` command: one module per command, imported when it is used.
 
-The processes that stay, ``vegd bfd``, ``run``, ``agent`` and ``observe``, are dispatched before
-anything else is imported, so that they carry only what they need: the engine nothing but the
-standard library, the others no command line of the rest and, until a probe needs it, no OpenSSL.
+The processes that stay, ``vegd bfd``, ``run``, ``agent``, ``watch`` and ``observe``, are dispatched
+before anything else is imported, so that they carry only what they need: the engine nothing but the
+standard library, the others no command line of the rest and, until it is needed, no OpenSSL.
 Exit status of every command: 0 well, 1 not well, 2 bad usage or bad configuration, 3 the daemon
 could not be asked.
 """
@@ -24,6 +24,11 @@ def main() -> None:
         from vegd.cli.daemon import main as daemon  # noqa: PLC0415 - only now
 
         daemon(command, arguments)
+        return
+    if command == "watch":
+        from vegd.cli.watch import main as watcher  # noqa: PLC0415 - see above
+
+        watcher(arguments)
         return
     if command == "observe":
         from vegd.observer.client import main as observer  # noqa: PLC0415 - see above

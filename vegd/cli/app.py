@@ -60,6 +60,7 @@ for process in (
     processes.agent,
     processes.bfd,
     processes.observe,
+    processes.watch,
     processes.controller,
 ):
     app.command(add_help_option=False, context_settings=processes.PASS_ON)(process)

@@ -38,7 +38,14 @@ def main(command: str, arguments: Sequence[str]) -> None:
             log_level=options.log_level,
             log_format=options.log_format,
         )
-        asyncio.run(run_agent(settings, with_engine=command == "run"))
+        asyncio.run(
+            run_agent(
+                settings,
+                with_engine=command == "run",
+                followed=options.followed,
+                with_watcher=options.kube,
+            )
+        )
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
@@ -62,6 +69,20 @@ def _parser(command: str) -> argparse.ArgumentParser:
         default=default_runtime_dir(),
         help=f"directory of the control sockets (default: ${RUNTIME_DIR_VARIABLE} or /run/vegd)",
     )
+    parser.add_argument(
+        "--followed",
+        action="store_true",
+        help="heed what a watcher (vegd watch) leaves in the runtime directory, too: of the two "
+        "configurations the one with the higher revision counts",
+    )
+    parser.set_defaults(kube=False)
+    if command == "run":
+        parser.add_argument(
+            "--kube",
+            action="store_true",
+            help="have a watcher as a child, and heed what it brings; it takes its options from "
+            "the environment (vegd watch --help)",
+        )
     parser.add_argument(
         "--log-level", metavar="LEVEL", default="info", help="debug, info, warning or error"
     )

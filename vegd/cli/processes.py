@@ -38,6 +38,13 @@ def observe(context: typer.Context) -> None:
     main(context.args)
 
 
+def watch(context: typer.Context) -> None:
+    """Bring the configuration of a gateway pod from the cluster, and report its status there."""
+    from vegd.cli.watch import main  # noqa: PLC0415 - --help stays quick
+
+    main(context.args)
+
+
 def controller(context: typer.Context) -> None:
     """Make the gateways of a cluster as their VpcEgressGateway resources say."""
     require_cluster_libraries()

@@ -44,6 +44,8 @@ def _print(gateway: "GatewayStatus") -> None:
             rows.add_row(label, text)
     rows.add_row("config", f"{gateway.config} (generation {gateway.generation})")
     rows.add_row("dataplane", f"{gateway.dataplane} (generation {gateway.dataplane_generation})")
+    if gateway.revision is not None:
+        rows.add_row("revision", f"{gateway.revision} is carried out")
     rows.add_row("gate", gateway.gate)
     for path in gateway.paths:
         rows.add_row(f"path {path.family}", path.state)
@@ -58,4 +60,6 @@ def _print(gateway: "GatewayStatus") -> None:
     rows.add_row("sessions", f"{up} of {len(gateway.sessions)} Up")
     if gateway.conntrack_entries is not None:
         rows.add_row("conntrack", f"{gateway.conntrack_entries} of {gateway.conntrack_maximum}")
+    if gateway.watcher_contact_s is not None:
+        rows.add_row("watcher", f"heard the API server {gateway.watcher_contact_s:.0f} s ago")
     show(rows)

@@ -34,8 +34,11 @@ class SpecSnapshot:
     faults: tuple[Fault, ...]
     """Of the newest content; if there are any, that content is not in force."""
     path: Path
+    """Where the specification in force was read."""
     warnings: tuple[Fault, ...] = ()
     """Of the specification in force."""
+    faulty: Path | None = None
+    """The file that has the faults, where it is not `path`."""
 
 
 class FileSource:
@@ -51,9 +54,14 @@ class FileSource:
 
     async def first(self) -> SpecSnapshot:
         """The specification to start with; SpecError if there is none to be had."""
+        snapshot = await self.look()
+        if snapshot.spec is None:
+            raise SpecError(snapshot.faults, str(self._path))
+        return snapshot
+
+    async def look(self) -> SpecSnapshot:
+        """What the file says now, be it good or bad."""
         self._take(await asyncio.to_thread(read_bytes, self._path))
-        if self._snapshot.spec is None:
-            raise SpecError(self._snapshot.faults, str(self._path))
         return self._snapshot
 
     def reload(self) -> None:
@@ -66,8 +74,7 @@ class FileSource:
             before = self._snapshot
             if await self._is_asked_within(self._period_s):
                 self._reload.clear()
-                self._take(await asyncio.to_thread(read_bytes, self._path))
-                yield self._snapshot
+                yield await self.look()
             elif (reading := await self._changed()) is not None:
                 self._take(reading)
                 if self._snapshot != before:

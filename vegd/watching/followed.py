@@ -1,0 +1,50 @@
+"""The configuration that the watcher brings, as a file for the agent.
+
+Only a configuration that is good gets there: so the file is the last good one even for an agent
+that has to start while the cluster has a bad one.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from vegd.errors import VegdError
+from vegd.spec import parse_bytes
+
+_MODE = 0o644
+
+
+class NotFollowed(VegdError):
+    """A configuration that is not handed on; one line of the message for each reason."""
+
+
+def hand_on(content: bytes, path: Path) -> bool:
+    """Leave it there for the agent, whole or not at all; whether it is new there.
+
+    Raises:
+        NotFollowed: it has faults, or the file cannot be written.
+    """
+    spec, faults = parse_bytes(content)
+    if spec is None:
+        raise NotFollowed("\n".join(map(str, faults)))
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == content:
+            return False
+    try:
+        _write(content, path)
+    except OSError as exc:
+        raise NotFollowed(f"{path}: cannot be written ({exc.strerror})") from exc
+    return True
+
+
+def _write(content: bytes, path: Path) -> None:
+    number, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), _MODE)
+        Path(partial).rename(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
