@@ -331,8 +331,12 @@ _Sub = Hint("write the fields of the section below it")
 
 
 class GatewaySpec(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The whole specification of one gateway. Without `name` it bears that of the host."""
+    """The whole specification of one gateway. Without `name` it bears that of the host.
 
+    `revision` grows with every change; of two sources the one with the higher one counts.
+    """
+
+    revision: Annotated[int, Meta(ge=0, le=2**53 - 1), Hint("give 0 or more")] = 0
     name: _Name = field(default_factory=gethostname)
     internal: Annotated[Side, Hint("describe the VPC side: interface, gateways")]
     external: Annotated[ExternalSide, Hint("describe the outside: interface, addresses, gateways")]
