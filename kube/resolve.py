@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from typing import Any
 
 from kube import schema
 from kube.schema import EgressGateway, Fault, IPPool, Subnet, Vpc, family
-from kube.workload import Attachment, Bfd, Policy, Workload
+from kube.workload import Attachment, Bfd, Policy, Watch, Workload
 
 DEFAULT_VPC = "ovn-cluster"
 
@@ -45,9 +46,12 @@ class Resolution:
     notes: tuple[str, ...] = ()
 
 
-def resolve(gateway: EgressGateway, world: World, image: str) -> Resolution:
-    """Look everything up; `image` is for gateways that name none."""
-    return _Resolver(gateway, world).resolve(image)
+def resolve(
+    gateway: EgressGateway, world: World, image: str, watch: Watch | None = None
+) -> Resolution:
+    """Look everything up; `image` is for gateways that name none, `watch` for those that do not
+    refuse it."""
+    return _Resolver(gateway, world).resolve(image, watch)
 
 
 class _Resolver:
@@ -58,7 +62,7 @@ class _Resolver:
         self._faults = list(schema.gateway_faults(gateway))
         self._sources: set[str] = set()
 
-    def resolve(self, image: str) -> Resolution:
+    def resolve(self, image: str, watch: Watch | None) -> Resolution:
         spec = self._spec
         vpc = self._vpc()
         internal, external = self._internal(vpc), self._external()
@@ -93,6 +97,7 @@ class _Resolver:
             resources=spec.resources,
             observability=spec.observability,
             agent=spec.agent,
+            watch=watch if _is_watched(spec.agent) else None,
         )
         return Resolution(workload, router, frozenset(self._sources), notes=tuple(_notes(workload)))
 
@@ -215,6 +220,11 @@ class _Resolver:
 def _attachment(subnet: Subnet, addresses: tuple[str, ...], pool: str) -> Attachment:
     name = subnet.metadata.name
     return Attachment(name, subnet.gateways, subnet.spec.provider, ";".join(addresses) or pool)
+
+
+def _is_watched(agent: Mapping[str, Any]) -> bool:
+    wish = agent.get("watch")
+    return not isinstance(wish, Mapping) or wish.get("enabled") is not False
 
 
 def _network_of(text: str) -> str:

@@ -17,9 +17,8 @@ STRUCTURE: Mistakes = [
     (
         {"zzz": 1},
         (
-            "zzz: is not a known field; the fields here are name, internal, external, policies, "
-            "bfd, "
-            "drain, mssClamp, bandwidth, conntrack, input, metrics, probes"
+            "zzz: is not a known field; the fields here are revision, name, internal, external, "
+            "policies, bfd, drain, mssClamp, bandwidth, conntrack, input, metrics, probes"
         ),
     ),
     ({"internal": ABSENT}, "internal: is missing; describe the VPC side: interface, gateways"),

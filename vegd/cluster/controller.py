@@ -54,7 +54,9 @@ class Controller:
         """Of each BFD port, as its gateways were told."""
         selection = Selection()
         self._concerns = Concerns(options.identity, selection, self.gateways.add, self._look_at_vpc)
-        self.copies = Copies(client, options.identity, self._concerns.told)
+        self.copies = Copies(
+            client, options.identity, self._concerns.told, watches=options.watch is not None
+        )
         writer = Writer(client, instance)
         self._gateways = Gateways(
             options, self.copies, self._concerns, selection, ovn, writer, Claims()

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from kube import status
 from kube.binding import Choice, Look
+from kube.configuration import configuration
 from kube.errors import KubeError
 from kube.identity import Identity
-from kube.objects import CONFIG_MAPS, DEPLOYMENTS, Object
+from kube.objects import DEPLOYMENTS, Object
 from kube.overlap import Claims
 from kube.ovsdb import DatabaseError
 from kube.owners import GatewayOwner, Mark
@@ -26,10 +27,11 @@ from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
 from kube.schema import EgressGateway, Fault, Malformed, parse, split
 from kube.selection import Key, Selection
 from kube.status import Failure, Observed
-from kube.workload import Workload, config_map, configuration, deployment
+from kube.workload import Watch
 from vegd.cluster.concerns import Concerns
 from vegd.cluster.copies import Copies
 from vegd.cluster.ovn import Ovn
+from vegd.cluster.workloads import Workloads
 from vegd.cluster.writer import Writer
 from vegd.spec import GatewaySpec, SpecError
 
@@ -49,6 +51,8 @@ class Options(NamedTuple):
     mark: Mark
     image: str
     """Of gateways that name none."""
+    watch: Watch | None = None
+    """For the pods of gateways that do not refuse it."""
 
 
 class _Led(NamedTuple):
@@ -79,8 +83,7 @@ class Gateways:
         self._ovn = ovn
         self._writer = writer
         self._claims = claims
-        self._settled: dict[Key, tuple[Workload, tuple[str, ...]]] = {}
-        """What was found to be as it should be: for which workload, in which versions."""
+        self._workloads = Workloads(options.identity, copies, writer)
 
     async def reconcile(self, key: Key) -> frozenset[Key]:
         """One round for one gateway; which other gateways the outcome concerns. Raises NotDone."""
@@ -105,7 +108,7 @@ class Gateways:
     async def _forget(self, key: Key) -> frozenset[Key]:
         """What has no resource has no rows either, whoever took the finalizer off."""
         self._selection.drop_gateway(key)
-        self._settled.pop(key, None)
+        self._workloads.forget(key)
         namespace, _, name = key.partition("/")
         northbound = await self._ovn.northbound()
         await northbound.converge(GatewayOwner(self._options.mark, namespace, name), ())
@@ -128,11 +131,11 @@ class Gateways:
     # A gateway that stays.
 
     async def _converge(self, gateway: EgressGateway, value: Object) -> frozenset[Key]:
-        identity = self._options.identity
+        options, identity = self._options, self._options.identity
         if identity.finalizer not in gateway.metadata.finalizers:
             resource = self._copies.resource
             await self._writer.set_finalizer(resource, value, identity.finalizer, there=True)
-        resolution = _judged(resolve(gateway, self._copies.world(), self._options.image))
+        resolution = _judged(resolve(gateway, self._copies.world(), options.image, options.watch))
         self._selection.set_gateway(gateway, resolution.router)
         if resolution.workload is None:
             await self._say(gateway, value, resolution, self._observed(gateway, resolution))
@@ -142,9 +145,9 @@ class Gateways:
         others = self._claims.put(gateway.key, resolution.router, sources)
         failure, led = None, _Led({}, (), ())
         try:
-            foreign = await self._run_pods(resolution.workload)
+            ran = await self._workloads.ensure(resolution.workload)
             led = await self._lead(gateway, resolution, selected)
-            led = led._replace(conflicts=(*foreign, *led.conflicts))
+            led = led._replace(conflicts=(*ran.foreign, *led.conflicts))
         except KubeError as exc:
             failure = Failure("ReconcileWorkloadFailed", str(exc))
         except DatabaseError as exc:
@@ -154,47 +157,6 @@ class Gateways:
         if failure is not None:
             raise NotDone(failure.message)
         return others
-
-    async def _run_pods(self, workload: Workload) -> tuple[str, ...]:
-        """ConfigMap and Deployment; those of another owner are left alone and named."""
-        key, identity = f"{workload.namespace}/{workload.name}", self._options.identity
-        versions = self._versions(workload)
-        if self._settled.get(key) == (workload, versions):
-            return ()
-        foreign, written = [], False
-        for resource, copies, desired in (
-            (CONFIG_MAPS, self._copies.config_maps, config_map(workload, identity)),
-            (DEPLOYMENTS, self._copies.deployments, deployment(workload, identity)),
-        ):
-            name = desired["metadata"]["name"]
-            item = copies.mirror.items.get(f"{workload.namespace}/{name}")
-            # One without our labels is not followed, but may be there.
-            observed = (
-                await self._writer.look(resource, workload.namespace, name)
-                if item is None
-                else item.value
-            )
-            if observed is not None and not _is_owned_by(observed, workload.uid):
-                foreign.append(
-                    f"the {resource.kind} {name} belongs to somebody else; it is left alone"
-                )
-            elif await self._writer.ensure(resource, desired, observed):
-                log.info("%s/%s: %s written", workload.namespace, name, resource.kind)
-                written = True
-        if not foreign and not written:
-            self._settled[key] = (workload, versions)
-        return tuple(foreign)
-
-    def _versions(self, workload: Workload) -> tuple[str, ...]:
-        """Of the ConfigMap and the Deployment that there are."""
-        identity, namespace = self._options.identity, workload.namespace
-        config = self._copies.config_maps.mirror.items.get(
-            f"{namespace}/{identity.config_name(workload)}"
-        )
-        running = self._copies.deployments.mirror.items.get(
-            f"{namespace}/{identity.workload_name(workload)}"
-        )
-        return tuple(each.metadata.resource_version for each in (config, running) if each)
 
     async def _lead(
         self, gateway: EgressGateway, resolution: Resolution, selected: Iterable[Pod]
@@ -289,7 +251,9 @@ class Gateways:
     ) -> Observed:
         workload = resolution.workload
         name = "" if workload is None else self._options.identity.workload_name(workload)
-        is_there = f"{gateway.metadata.namespace}/{name}" in self._copies.deployments.mirror.items
+        is_there = (
+            f"{gateway.metadata.namespace}/{name}" in self._copies.owned[DEPLOYMENTS].mirror.items
+        )
         overlaps = tuple(map(str, self._claims.overlaps(gateway.key)))
         return Observed(
             pods=self._pods(gateway),
@@ -322,8 +286,3 @@ def _judged(resolution: Resolution) -> Resolution:
         )
         return replace(resolution, workload=None, faults=faults)
     return resolution
-
-
-def _is_owned_by(value: Object, uid: str) -> bool:
-    owners = value.get("metadata", {}).get("ownerReferences") or ()
-    return any(each.get("uid") == uid for each in owners)
