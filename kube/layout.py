@@ -6,3 +6,5 @@ TOKEN_DIR = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - wher
 """Where every client of the API server looks for its credentials."""
 NOBODY = 65534
 """The user of all containers but the first."""
+BFD_GATE = "vegd.io/bfd"
+"""The pod's condition, and its readiness gate, of its BFD sessions as OVN sees them."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from kube import watch
 from kube.identity import Identity
-from kube.layout import CONFIG_DIR, CONFIG_FILE, NOBODY, RUNTIME_DIR
+from kube.layout import BFD_GATE, CONFIG_DIR, CONFIG_FILE, NOBODY, RUNTIME_DIR
 
 Json = dict[str, Any]
 
@@ -184,6 +184,8 @@ def _pod_spec(workload: Workload, identity: Identity) -> Json:
         "affinity": _affinity(workload, identity),
         "initContainers": [_init_container(workload), *_sidecars(workload, identity)],
         "containers": [_gateway_container(workload)],
+        # With BFD and without: a gate cannot be had by a pod that is there.
+        "readinessGates": [{"conditionType": BFD_GATE}],
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": _GRACE_S,
         "automountServiceAccountToken": False,

@@ -124,5 +124,5 @@ class Controller:
 
     def _gateways_live(self, vpc: str) -> bool:
         return any(
-            pod.ready for key in self._concerns.of_vpc(vpc) for pod in self._concerns.pods_of(key)
+            pod.serves for key in self._concerns.of_vpc(vpc) for pod in self._concerns.pods_of(key)
         )

@@ -21,10 +21,10 @@ from kube.objects import DEPLOYMENTS, Object
 from kube.overlap import Claims
 from kube.ovsdb import DatabaseError
 from kube.owners import GatewayOwner, Mark
-from kube.pods import GatewayPod, Pod, gateway_pods
+from kube.pods import GatewayPod, Pod, gates, gateway_pods
 from kube.resolve import DEFAULT_VPC, Resolution, resolve
 from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
-from kube.schema import EgressGateway, Fault, Malformed, parse, split
+from kube.schema import EgressGateway, Fault, Malformed, family, parse, split
 from kube.selection import Key, Selection
 from kube.status import Failure, Observed
 from kube.workload import Watch
@@ -170,7 +170,11 @@ class Gateways:
         outcome = await northbound.converge(owner, wanted.rows)
         if outcome.plan:
             log.info("%s: %d rows of OVN written", gateway.key, len(outcome.plan.ops))
-        hops = {ip for pod in pods if not pod.problem for ip in pod.internal}
+        watched = set(map(family, wish.bfd.addresses)) if wish.bfd else ()
+        opened = gates(pods, watched, {str(look.key[1]): str(look.status) for look in looks})
+        for name, is_up in opened.items():
+            await self._writer.gate(gateway.metadata.namespace, name, is_open=is_up)
+        hops = {ip for pod in pods if pod.is_able for ip in pod.internal}
         return _Led(
             sessions={
                 str(look.key[1]): str(look.status or "unknown")
