@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import Any
 
 from kube import schema
 from kube.schema import EgressGateway, Fault, IPPool, Subnet, Vpc, family
@@ -52,6 +51,12 @@ def resolve(
     """Look everything up; `image` is for gateways that name none, `watch` for those that do not
     refuse it."""
     return _Resolver(gateway, world).resolve(image, watch)
+
+
+def is_watched(gateway: EgressGateway) -> bool:
+    """Whether a gateway does not refuse watchers in its pods."""
+    wish = gateway.spec.agent.get("watch")
+    return not isinstance(wish, Mapping) or wish.get("enabled") is not False
 
 
 class _Resolver:
@@ -97,7 +102,7 @@ class _Resolver:
             resources=spec.resources,
             observability=spec.observability,
             agent=spec.agent,
-            watch=watch if _is_watched(spec.agent) else None,
+            watch=watch if is_watched(self._gateway) else None,
         )
         return Resolution(workload, router, frozenset(self._sources), notes=tuple(_notes(workload)))
 
@@ -220,11 +225,6 @@ class _Resolver:
 def _attachment(subnet: Subnet, addresses: tuple[str, ...], pool: str) -> Attachment:
     name = subnet.metadata.name
     return Attachment(name, subnet.gateways, subnet.spec.provider, ";".join(addresses) or pool)
-
-
-def _is_watched(agent: Mapping[str, Any]) -> bool:
-    wish = agent.get("watch")
-    return not isinstance(wish, Mapping) or wish.get("enabled") is not False
 
 
 def _network_of(text: str) -> str:

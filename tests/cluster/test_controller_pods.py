@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, until
-from tests.support.controller import Northd, Router, find
+from tests.support.controller import ControllerProcess, Northd, Router, find
 from tests.support.ovsdb import OvsdbServer
 
 pytestmark = pytest.mark.timeout(300)
@@ -144,3 +144,111 @@ def test_a_gateway_without_bfd_waits_for_no_session(cluster: Cluster, router: Ro
     cluster.gateway("gw")
     cluster.until_ready("gw")
     assert _said(cluster.pods()[0], _GATE) == "True"
+
+
+def _report(cluster: Cluster, pod: str, revision: int, state: str = "Up", **more: Any) -> None:
+    """What a pod's watcher writes."""
+    address = next(_address(each) for each in cluster.pods() if each["metadata"]["name"] == pod)
+    session = {"local": address, "peer": "10.255.255.255", "state": state}
+    entry = {"pod": pod, "revision": revision, "bfd": [session], **more}
+    body = {
+        "apiVersion": f"{cluster.group}/v1",
+        "kind": "VpcEgressGateway",
+        "metadata": {"name": "gw", "namespace": cluster.namespace},
+        "status": {"gateways": [entry]},
+    }
+    path = f"{cluster.gateways_path}/gw/status?fieldManager=vegd-watch/{pod}&force=true"
+    cluster.plane.request("PATCH", path, body, content_type="application/apply-patch+yaml")
+
+
+def _names(cluster: Cluster) -> list[str]:
+    return [str(pod["metadata"]["name"]) for pod in cluster.pods()]
+
+
+def _until_condition(cluster: Cluster, kind: str, status: str, reason: str) -> str:
+    def found() -> str | None:
+        said = cluster.condition("gw", kind)
+        return (said[2] or "-") if said[:2] == (status, reason) else None
+
+    return str(until(found))
+
+
+def test_a_change_is_applied_when_every_pod_has_reported_it(
+    cluster: Cluster, router: Router
+) -> None:
+    cluster.gateway("gw", replicas=2)
+    cluster.until_ready("gw")
+    first, second = _names(cluster)
+    _until_condition(cluster, "Applied", "Unknown", "NotReported")
+    _report(cluster, first, 1)
+    assert second in _until_condition(cluster, "Applied", "Unknown", "NotReported")
+    _report(cluster, second, 1)
+    _until_condition(cluster, "Applied", "True", "AllPods")
+    cluster.change("gw", policies=[{"snat": False, "ipBlocks": ["192.168.0.128/25"]}])
+    _until_condition(cluster, "Applied", "False", "Behind")
+    _report(cluster, first, 2)
+    until(lambda: f"{second} has 1" in cluster.condition("gw", "Applied")[2])
+    assert first not in cluster.condition("gw", "Applied")[2]
+    _report(cluster, second, 2)
+    waited = cluster.plane.kubectl(
+        "wait", f"-n{cluster.namespace}", "veg/gw", "--for=condition=Applied", "--timeout=60s"
+    )
+    assert waited.returncode == 0, waited.stderr
+    cluster.change("gw", externalSubnet="nowhere")
+    _until_condition(cluster, "Applied", "False", "NotValidated")
+
+
+def test_the_report_of_a_pod_that_is_gone_goes_and_no_other(
+    cluster: Cluster, router: Router
+) -> None:
+    cluster.gateway("gw", replicas=2)
+    cluster.until_ready("gw")
+    first, second = _names(cluster)
+    _report(cluster, first, 1)
+    _report(cluster, second, 1)
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{first}"
+    cluster.plane.request("DELETE", path, {"gracePeriodSeconds": 0})
+    until(lambda: [each["pod"] for each in cluster.read("gw")["status"]["gateways"]] == [second])
+
+
+def test_ends_of_bfd_that_disagree_are_told(
+    cluster: Cluster, router: Router, northd: Northd
+) -> None:
+    cluster.gateway("gw", bfd={"enabled": True})
+    cluster.until_ready("gw")
+    (pod,) = _names(cluster)
+    _report(cluster, pod, 1, "Down")
+    message = _until_condition(cluster, "BFDHealthy", "False", "Disagreement")
+    assert f"up in OVN and Down in its pod {pod}" in message
+    _report(cluster, pod, 1, "Up")
+    _until_condition(cluster, "BFDHealthy", "True", "AllUp")
+    address = _address(cluster.pods()[0])
+    northd.wishes[address] = "down"
+    try:
+        message = _until_condition(cluster, "BFDHealthy", "False", "Disagreement")
+        assert f"{address} is down in OVN and Up in its pod" in message
+    finally:
+        northd.wishes.clear()
+    _until_condition(cluster, "BFDHealthy", "True", "AllUp")
+
+
+def test_counts_in_reports_cost_no_round(
+    cluster: Cluster, router: Router, controller: ControllerProcess
+) -> None:
+    cluster.gateway("gw")
+    cluster.until_ready("gw")
+    (pod,) = _names(cluster)
+    _report(cluster, pod, 1)
+    _until_condition(cluster, "Applied", "True", "AllPods")
+    controller.until_idle()
+    rounds = 'vegd_controller_rounds_total{queue="gateways"}'
+    before = controller.metric(rounds)
+    for entries in range(5):
+        _report(cluster, pod, 1, conntrack={"entries": entries, "maximum": 65536})
+    controller.until_idle()
+    assert controller.metric(rounds) == before
+    version = cluster.read("gw")["metadata"]["resourceVersion"]
+    _report(cluster, pod, 2)
+    until(lambda: controller.metric(rounds) > before)
+    controller.until_idle()
+    assert cluster.read("gw")["metadata"]["resourceVersion"] != version

@@ -88,6 +88,18 @@ def _used(plane: ControlPlane) -> tuple[set[Right], list[str]]:
     return used, refused
 
 
+def _report_of_a_pod_that_is_gone(cluster: Cluster) -> None:
+    body = {
+        "apiVersion": f"{cluster.group}/v1",
+        "kind": "VpcEgressGateway",
+        "metadata": {"name": "gw", "namespace": cluster.namespace},
+        "status": {"gateways": [{"pod": "gone"}]},
+    }
+    path = f"{cluster.gateways_path}/gw/status?fieldManager=vegd-watch/gone"
+    cluster.plane.request("PATCH", path, body, content_type="application/apply-patch+yaml")
+    until(lambda: not cluster.read("gw")["status"].get("gateways"))
+
+
 def test_the_controller_needs_every_right_that_it_has_and_no_other(
     tmp_path: Path, cluster: Cluster, northbound: OvsdbServer, manifests: list[dict[str, Any]]
 ) -> None:
@@ -107,6 +119,7 @@ def test_the_controller_needs_every_right_that_it_has_and_no_other(
     with running(controller):
         cluster.gateway("gw", bfd={"enabled": True})
         cluster.until_ready("gw")
+        _report_of_a_pod_that_is_gone(cluster)
         lease = f"/apis/coordination.k8s.io/v1/namespaces/{_NAMESPACE}/leases/vegd-controller"
         first = plane.request("GET", lease)["spec"]["renewTime"]
         until(lambda: plane.request("GET", lease)["spec"]["renewTime"] != first)

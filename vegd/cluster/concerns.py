@@ -26,6 +26,7 @@ from kube.objects import (
     Resource,
 )
 from kube.pods import Pod
+from kube.reports import interest
 from kube.resolve import DEFAULT_VPC
 from kube.schema import Named
 from kube.selection import Key, Selection, key_of
@@ -164,7 +165,14 @@ def _is_no_news(before: Object, after: Object) -> bool:
     return all(
         before.get("metadata", {}).get(name) == after.get("metadata", {}).get(name)
         for name in ("generation", "deletionTimestamp", "finalizers", "uid", "annotations")
-    ) and before.get("status") == after.get("status")
+    ) and _status(before) == _status(after)
+
+
+def _status(gateway: Object) -> tuple[Any, ...]:
+    """All of a status, but of what pods report only what is decided by."""
+    status = gateway.get("status") or {}
+    rest = {name: value for name, value in status.items() if name != "gateways"}
+    return rest, interest(status)
 
 
 def _node(node: Named) -> tuple[Any, ...]:

@@ -105,9 +105,10 @@ class Controller:
                 self.gateways.add(key)
 
     async def _work(self, key: Key) -> float | None:
-        for other in await self._gateways.reconcile(key):
+        done = await self._gateways.reconcile(key)
+        for other in done.others:
             self.gateways.add(other)
-        return None
+        return done.again_s
 
     async def _work_on_port(self, name: str) -> float | None:
         """Its gateways are told when next hops are to be tied to its sessions in another way."""

@@ -22,7 +22,7 @@ from kube.overlap import Claims
 from kube.ovsdb import DatabaseError
 from kube.owners import GatewayOwner, Mark
 from kube.pods import GatewayPod, Pod, gates, gateway_pods
-from kube.resolve import DEFAULT_VPC, Resolution, resolve
+from kube.resolve import DEFAULT_VPC, Resolution, is_watched, resolve
 from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
 from kube.schema import EgressGateway, Fault, Malformed, family, parse, split
 from kube.selection import Key, Selection
@@ -31,7 +31,8 @@ from kube.workload import Watch
 from vegd.cluster.concerns import Concerns
 from vegd.cluster.copies import Copies
 from vegd.cluster.ovn import Ovn
-from vegd.cluster.workloads import Workloads
+from vegd.cluster.reports import Heard, Reports
+from vegd.cluster.workloads import Ran, Workloads
 from vegd.cluster.writer import Writer
 from vegd.spec import GatewaySpec, SpecError
 
@@ -53,6 +54,15 @@ class Options(NamedTuple):
     """Of gateways that name none."""
     watch: Watch | None = None
     """For the pods of gateways that do not refuse it."""
+
+
+class Round(NamedTuple):
+    """What comes of one round for one gateway."""
+
+    others: frozenset[Key] = frozenset()
+    """Gateways that the outcome concerns."""
+    again_s: float | None = None
+    """When to look again; None if nothing but a change is waited for."""
 
 
 class _Led(NamedTuple):
@@ -84,21 +94,22 @@ class Gateways:
         self._writer = writer
         self._claims = claims
         self._workloads = Workloads(options.identity, copies, writer)
+        self._reports = Reports(writer)
 
-    async def reconcile(self, key: Key) -> frozenset[Key]:
-        """One round for one gateway; which other gateways the outcome concerns. Raises NotDone."""
+    async def reconcile(self, key: Key) -> Round:
+        """One round for one gateway. Raises NotDone."""
         item = self._copies.gateways.mirror.items.get(key)
         try:
             if item is None:
-                return await self._forget(key)
+                return Round(await self._forget(key))
             value = item.value
             try:
                 gateway = parse(EgressGateway, value)
             except Malformed as exc:
                 await self._tell_malformed(value, exc)
-                return frozenset()
+                return Round()
             if gateway.metadata.deletion_timestamp is not None:
-                return await self._finalize(gateway, value)
+                return Round(await self._finalize(gateway, value))
             return await self._converge(gateway, value)
         except (KubeError, DatabaseError) as exc:
             raise NotDone(str(exc)) from exc
@@ -109,6 +120,7 @@ class Gateways:
         """What has no resource has no rows either, whoever took the finalizer off."""
         self._selection.drop_gateway(key)
         self._workloads.forget(key)
+        self._reports.forget(key)
         namespace, _, name = key.partition("/")
         northbound = await self._ovn.northbound()
         await northbound.converge(GatewayOwner(self._options.mark, namespace, name), ())
@@ -130,7 +142,7 @@ class Gateways:
 
     # A gateway that stays.
 
-    async def _converge(self, gateway: EgressGateway, value: Object) -> frozenset[Key]:
+    async def _converge(self, gateway: EgressGateway, value: Object) -> Round:
         options, identity = self._options, self._options.identity
         if identity.finalizer not in gateway.metadata.finalizers:
             resource = self._copies.resource
@@ -139,24 +151,28 @@ class Gateways:
         self._selection.set_gateway(gateway, resolution.router)
         if resolution.workload is None:
             await self._say(gateway, value, resolution, self._observed(gateway, resolution))
-            return frozenset()
+            return Round()
         selected = self._selection.members(gateway.key)
         sources = {*resolution.sources, *(ip for pod in selected for ip in pod.addresses)}
         others = self._claims.put(gateway.key, resolution.router, sources)
-        failure, led = None, _Led({}, (), ())
+        failure, led, ran = None, _Led({}, (), ()), Ran()
         try:
-            ran = await self._workloads.ensure(resolution.workload)
+            reported = self._reports.newest(gateway)
+            ran = await self._workloads.ensure(resolution.workload, reported)
             led = await self._lead(gateway, resolution, selected)
             led = led._replace(conflicts=(*ran.foreign, *led.conflicts))
         except KubeError as exc:
             failure = Failure("ReconcileWorkloadFailed", str(exc))
         except DatabaseError as exc:
             failure = Failure("ReconcileOVNRoutesFailed", str(exc))
-        observed = self._observed(gateway, resolution, led, failure)
+        heard = self._reports.hear(gateway, self._pods(gateway), led.sessions, ran.revision)
+        observed = self._observed(gateway, resolution, led, failure, heard)
         await self._say(gateway, value, resolution, observed)
         if failure is not None:
             raise NotDone(failure.message)
-        return others
+        pods = {pod.metadata.name for pod in self._concerns.pods_of(gateway.key)}
+        await self._reports.sweep(self._copies.resource, value, pods)
+        return Round(others, heard.again_s)
 
     async def _lead(
         self, gateway: EgressGateway, resolution: Resolution, selected: Iterable[Pod]
@@ -252,12 +268,15 @@ class Gateways:
         resolution: Resolution,
         led: _Led | None = None,
         failure: Failure | None = None,
+        heard: Heard | None = None,
     ) -> Observed:
         workload = resolution.workload
         name = "" if workload is None else self._options.identity.workload_name(workload)
         is_there = (
             f"{gateway.metadata.namespace}/{name}" in self._copies.owned[DEPLOYMENTS].mirror.items
         )
+        watched = self._options.watch is not None and is_watched(gateway)
+        applied = heard.applied if heard else status.NOT_VALIDATED
         overlaps = tuple(map(str, self._claims.overlaps(gateway.key)))
         return Observed(
             pods=self._pods(gateway),
@@ -266,6 +285,8 @@ class Gateways:
             conflicts=(*overlaps, *(led.conflicts if led else ())),
             notices=led.notices if led else (),
             failure=failure,
+            applied=applied if watched else None,
+            disagreements=heard.disagreements if heard else (),
         )
 
     async def _say(

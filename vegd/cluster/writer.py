@@ -23,6 +23,8 @@ from kube.workload import covers
 log = logging.getLogger(__name__)
 
 MANAGER = "vegd-controller"
+_WATCHER = "vegd-watch"
+"""How the field managers of watchers begin."""
 _GOOD = {"Degraded": FALSE, "Conflict": FALSE}
 """The status of a condition that is no trouble, where it is not True."""
 
@@ -93,6 +95,12 @@ class Writer:
         goes. Raises KubeError."""
         body = {"metadata": _identified(value), "status": status}
         await self._client.apply(resource, body, manager=MANAGER, subresource="status")
+
+    async def drop_report(self, resource: Resource, value: Object, pod: str) -> None:
+        """Take away what the watcher of a pod has reported, in its name. Raises KubeError."""
+        body = {"metadata": _identified(value), "status": {}}
+        manager = f"{_WATCHER}/{pod}"
+        await self._client.apply(resource, body, manager=manager, subresource="status")
 
     async def gate(self, namespace: str, pod: str, *, is_open: bool) -> None:
         """Open the BFD gate of a pod, or close it, if it is there. Raises KubeError."""
