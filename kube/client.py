@@ -296,7 +296,11 @@ def _path_of(resource: Resource, value: Object, subresource: str = "") -> str:
 
 def _item(raw: msgspec.Raw, kind: type[T]) -> Item[T]:
     metadata = msgspec.json.decode(raw, type=_Head).metadata
-    return Item(metadata, msgspec.json.decode(raw, type=kind))
+    value = msgspec.json.decode(raw, type=kind)
+    if isinstance(value, dict):
+        # Half of every object, and of no use to who follows it.
+        value.get("metadata", {}).pop("managedFields", None)
+    return Item(metadata, value)
 
 
 def _notice(request: str, line: bytes, kind: type[T]) -> Notice[T]:

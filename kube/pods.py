@@ -8,10 +8,12 @@ written their logical router and that they have a port.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from ipaddress import ip_address
+from typing import NamedTuple
 
 import msgspec
 
+from kube.layout import BFD_GATE
 from kube.schema import EgressGateway, Metadata
 
 _NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -37,11 +39,18 @@ class PodCondition(_Struct, frozen=True):
     status: str
 
 
+class ReadinessGate(_Struct, frozen=True):
+    """A condition without which the pod is not ready."""
+
+    condition_type: str
+
+
 class PodSpec(_Struct, frozen=True):
     """``spec``."""
 
     node_name: str = ""
     host_network: bool = False
+    readiness_gates: tuple[ReadinessGate, ...] = ()
 
 
 class PodStatus(_Struct, frozen=True):
@@ -72,9 +81,22 @@ class Pod(_Struct, frozen=True):
     @property
     def ready(self) -> bool:
         """Whether its condition Ready is True."""
-        return any(
-            each.type == "Ready" and each.status == "True" for each in self.status.conditions
-        )
+        return self._is_true("Ready")
+
+    @property
+    def serves(self) -> bool:
+        """Whether its containers are ready, whatever its gates say."""
+        return self.ready or self._is_true("ContainersReady")
+
+    @property
+    def gate(self) -> bool | None:
+        """Whether its BFD gate is open; None if it has none."""
+        if all(each.condition_type != BFD_GATE for each in self.spec.readiness_gates):
+            return None
+        return self._is_true(BFD_GATE)
+
+    def _is_true(self, kind: str) -> bool:
+        return any(each.type == kind and each.status == "True" for each in self.status.conditions)
 
 
 class GatewayPod(NamedTuple):
@@ -85,10 +107,19 @@ class GatewayPod(NamedTuple):
     internal: tuple[str, ...]
     external: tuple[str, ...]
     ready: bool
+    """Whether its containers are: what waits for BFD only has its next hop, or it would wait for
+    ever."""
     problem: str
     """Why it is not in use, for people; empty if it is."""
     runs: bool = True
     """Whether its phase is Running."""
+    gate: bool | None = None
+    """Whether its BFD gate is open; None if it has none."""
+
+    @property
+    def is_able(self) -> bool:
+        """Whether it could forward, whatever BFD says."""
+        return bool(self.runs and self.ready and self.internal and self.external)
 
 
 def gateway_pods(pods: Iterable[Pod]) -> tuple[GatewayPod, ...]:
@@ -109,12 +140,48 @@ def _gateway_pod(pod: Pod) -> GatewayPod:
         problem = f"pod {name} has no address"
     elif not external:
         problem = f"pod {name} has no address in {network or 'any network outside'}"
+    elif pod.serves and pod.gate is False:
+        problem = f"pod {name} waits until its BFD sessions are up in OVN"
     elif not pod.ready:
         problem = f"pod {name} is not ready"
     else:
         problem = ""
     runs = pod.status.phase == "Running"
-    return GatewayPod(name, pod.spec.node_name, internal, external, pod.ready, problem, runs)
+    node, gate = pod.spec.node_name, pod.gate
+    return GatewayPod(name, node, internal, external, pod.serves, problem, runs, gate)
+
+
+def gates(
+    pods: Iterable[GatewayPod], watched: Iterable[int], sessions: Mapping[str, str]
+) -> dict[str, bool]:
+    """The gates that are to be opened, or closed again, by the names of their pods.
+
+    `watched` are the IP versions that OVN watches, none for a gateway without BFD; `sessions` is
+    its view of each next hop. A pod passes when all of its sessions are up.
+    """
+    versions = tuple(watched)
+    found = {}
+    for pod in pods:
+        if pod.gate is None:
+            continue
+        hops = [
+            hop
+            for version in versions
+            if (hop := first(pod.internal, version)) and first(pod.external, version)
+        ]
+        is_up = all(sessions.get(hop) == "up" for hop in hops) and bool(hops or not versions)
+        if is_up is not pod.gate:
+            found[pod.name] = is_up
+    return found
+
+
+def first(addresses: Iterable[str], version: int) -> str | None:
+    """The first address of a family, in its usual spelling."""
+    for text in addresses:
+        address = ip_address(text)
+        if address.version == version:
+            return str(address)
+    return None
 
 
 class _Network(msgspec.Struct, frozen=True):
@@ -123,12 +190,21 @@ class _Network(msgspec.Struct, frozen=True):
 
 
 def external_addresses(annotations: Mapping[str, str], network: str) -> tuple[str, ...]:
-    """What Multus says that the pod has in a network; nothing if that cannot be read."""
+    """What Multus says that the pod has in a network; nothing that cannot be read."""
     try:
         networks = msgspec.json.decode(annotations.get(_NETWORK_STATUS, ""), type=list[_Network])
     except msgspec.DecodeError:
         return ()
-    return tuple(ip for each in networks if each.name == network for ip in each.ips)
+    ips = (ip for each in networks if each.name == network for ip in each.ips)
+    return tuple(filter(_is_address, ips))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def selected(
@@ -146,14 +222,3 @@ def selected(
             each.matches(namespace_labels, pod.metadata.labels) for each in gateway.spec.selectors
         )
     )
-
-
-def as_json(pod: GatewayPod) -> dict[str, Any]:
-    """For ``status.gateways[]`` of the resource."""
-    return {
-        "pod": pod.name,
-        "node": pod.node,
-        "ready": not pod.problem,
-        "internalIPs": list(pod.internal),
-        "externalIPs": list(pod.external),
-    }

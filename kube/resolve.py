@@ -13,7 +13,7 @@ from ipaddress import ip_network
 
 from kube import schema
 from kube.schema import EgressGateway, Fault, IPPool, Subnet, Vpc, family
-from kube.workload import Attachment, Bfd, Policy, Workload
+from kube.workload import Attachment, Bfd, Policy, Watch, Workload
 
 DEFAULT_VPC = "ovn-cluster"
 
@@ -45,9 +45,18 @@ class Resolution:
     notes: tuple[str, ...] = ()
 
 
-def resolve(gateway: EgressGateway, world: World, image: str) -> Resolution:
-    """Look everything up; `image` is for gateways that name none."""
-    return _Resolver(gateway, world).resolve(image)
+def resolve(
+    gateway: EgressGateway, world: World, image: str, watch: Watch | None = None
+) -> Resolution:
+    """Look everything up; `image` is for gateways that name none, `watch` for those that do not
+    refuse it."""
+    return _Resolver(gateway, world).resolve(image, watch)
+
+
+def is_watched(gateway: EgressGateway) -> bool:
+    """Whether a gateway does not refuse watchers in its pods."""
+    wish = gateway.spec.agent.get("watch")
+    return not isinstance(wish, Mapping) or wish.get("enabled") is not False
 
 
 class _Resolver:
@@ -58,7 +67,7 @@ class _Resolver:
         self._faults = list(schema.gateway_faults(gateway))
         self._sources: set[str] = set()
 
-    def resolve(self, image: str) -> Resolution:
+    def resolve(self, image: str, watch: Watch | None) -> Resolution:
         spec = self._spec
         vpc = self._vpc()
         internal, external = self._internal(vpc), self._external()
@@ -93,6 +102,7 @@ class _Resolver:
             resources=spec.resources,
             observability=spec.observability,
             agent=spec.agent,
+            watch=watch if is_watched(self._gateway) else None,
         )
         return Resolution(workload, router, frozenset(self._sources), notes=tuple(_notes(workload)))
 

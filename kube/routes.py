@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from kube.owners import GatewayOwner, Mark
+from kube.pods import first
 from kube.rows import AddressSet, Bfd, Key, Policy, PortGroup, Row, StaticRoute, as_map
 
 LOCAL, CLUSTER, DROP = 29150, 29100, 29090
@@ -152,7 +153,7 @@ class _Family:
     def bfd(self) -> BfdSettings | None:
         """The settings if OVN can have sessions in this family."""
         bfd = self.gateway.bfd
-        return bfd if bfd and _first(bfd.addresses, self.version) else None
+        return bfd if bfd and first(bfd.addresses, self.version) else None
 
     @cached_property
     def hops(self) -> tuple[tuple[str, str], ...]:
@@ -164,8 +165,8 @@ class _Family:
         able = [
             (address, replica.node, replica.ready)
             for replica in self.gateway.replicas
-            if (address := _first(replica.internal, self.version))
-            and _first(replica.external, self.version)
+            if (address := first(replica.internal, self.version))
+            and first(replica.external, self.version)
         ]
         ready = [each for each in able if each[2]]
         chosen = able if self.bfd or not ready else ready
@@ -278,7 +279,7 @@ class _Family:
     def notices(self) -> Iterator[Notice]:
         """What cannot be as the user may think."""
         gateway, family = self.gateway, f"IPv{self.version}"
-        pods = any(_first(pod.addresses, self.version) for pod in gateway.pods)
+        pods = any(first(pod.addresses, self.version) for pod in gateway.pods)
         if gateway.replicas and not self.hops and (self.networks or pods):
             yield Notice(
                 Reason.NO_WAY_OUT,
@@ -321,11 +322,3 @@ class _Family:
 
 def _version(text: str) -> int:
     return 6 if ":" in text else 4
-
-
-def _first(addresses: tuple[str, ...], version: int) -> str | None:
-    """The first address of a family, in its usual spelling."""
-    for address in addresses:
-        if _version(address) == version:
-            return str(ip_address(address))
-    return None

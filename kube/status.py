@@ -15,9 +15,13 @@ from typing import Any, NamedTuple
 from kube.conditions import FALSE, TRUE, UNKNOWN, Wanted
 from kube.identity import Identity
 from kube.pods import GatewayPod
+from kube.reports import Disagreement
 from kube.resolve import Resolution
 from kube.schema import EgressGateway, Fault
 
+NOT_VALIDATED = Wanted(
+    FALSE, "NotValidated", "the resource cannot be carried out, see the condition Validated"
+)
 _MOST = 10
 """Of the items of one kind that a message names."""
 
@@ -43,6 +47,10 @@ class Observed:
     notices: tuple[str, ...] = ()
     """What was chosen, or does not work as somebody may expect."""
     failure: Failure | None = None
+    applied: Wanted | None = None
+    """Whether its pods have the newest configuration; None if they do not report."""
+    disagreements: tuple[Disagreement, ...] = ()
+    """That last."""
 
 
 def status(
@@ -74,7 +82,8 @@ def status(
 def conditions(
     gateway: EgressGateway, resolution: Resolution, observed: Observed
 ) -> dict[str, Wanted]:
-    """All, by type. BFDHealthy is there only for a gateway with BFD."""
+    """All, by type. BFDHealthy is there only for a gateway with BFD, Applied only for one whose
+    pods report."""
     found = {
         "Validated": _validated(resolution),
         "Ready": judge_ready(gateway, resolution, observed),
@@ -83,6 +92,8 @@ def conditions(
     }
     if gateway.spec.bfd.enabled:
         found["BFDHealthy"] = _bfd_healthy(observed)
+    if observed.applied is not None:
+        found["Applied"] = observed.applied
     return found
 
 
@@ -92,8 +103,7 @@ def judge_ready(gateway: EgressGateway, resolution: Resolution, observed: Observ
     problems = [pod.problem for pod in observed.pods if pod.problem]
     there = len(observed.pods) - len(problems)
     if resolution.faults:
-        message = "the resource cannot be carried out, see the condition Validated"
-        return Wanted(FALSE, "NotValidated", message)
+        return NOT_VALIDATED
     if observed.failure is not None:
         return Wanted(FALSE, *observed.failure)
     if not wanted:
@@ -115,11 +125,14 @@ def _validated(resolution: Resolution) -> Wanted:
 
 
 def _bfd_healthy(observed: Observed) -> Wanted:
-    """By OVN's view of its sessions with the pods that are there."""
+    """By OVN's view of its sessions with the pods that are there, and theirs where it differs."""
     down = sorted(f"{hop} is {word}" for hop, word in observed.sessions.items() if word != "up")
     total = len(observed.sessions)
     if not total:
         return Wanted(UNKNOWN, "NoSession", "OVN has no session with a pod yet")
+    if observed.disagreements:
+        message = _listed([*map(str, observed.disagreements), *down])
+        return Wanted(FALSE, "Disagreement", message)
     if down:
         message = _listed([f"{total - len(down)} of {total} sessions are up in OVN", *down])
         return Wanted(FALSE, "SessionDown", message)

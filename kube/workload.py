@@ -1,8 +1,8 @@
-"""From a gateway to the Deployment that runs it, its pods' annotations, and its ConfigMap. Pure.
+"""From a gateway to the Deployment that runs it, and its pods' annotations. Pure.
 
 Names, labels, annotations, security and strategy are those that Kube-OVN's controller gives its
 gateways, so that its CNI, its pod handler and people find what they know. What is different, and
-why, stands in ``docs/controller.md``; above all the pods are told nothing that may change while
+why, stands in ``docs/differences.md``; above all the pods are told nothing that may change while
 they live. Sources, SNAT, BFD peers and timers are in the ConfigMap, which the kubelet renews in the
 running pod, so that only what a pod is made of replaces it: image, subnets, addresses, place.
 """
@@ -10,13 +10,13 @@ running pod, so that only what a pod is made of replaces it: image, subnets, add
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from kube import watch
 from kube.identity import Identity
+from kube.layout import BFD_GATE, CONFIG_DIR, CONFIG_FILE, NOBODY, RUNTIME_DIR
 
 Json = dict[str, Any]
 
@@ -25,15 +25,8 @@ INTERNAL_INTERFACE, EXTERNAL_INTERFACE = "eth0", "net1"
 METRICS_PORT = 10669
 OBSERVER_PORT = 10666
 
-_CONFIG_DIR, _CONFIG_FILE = "/etc/vegd", "gateway.yaml"
-_RUNTIME_DIR = "/run/vegd"
-_NOBODY = 65534
 _GRACE_S = 30
 """Longer than `drain.grace`'s 25 s, so that a drain ends by itself."""
-_EXTERNAL = ("snat", "announce")
-"""Sections of `spec.agent` that the configuration has in `external`."""
-_ROUTER_TTL = 254
-"""OVN sends BFD with 255, and the VPC's router takes one away before the pod's subnet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +63,14 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """That a watcher runs in the pods."""
+
+    api_server: str = ""
+    """``HOST:PORT`` of the API server for the pods; empty: the address that they are told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """Everything about a gateway that its pods depend on, with nothing left to look up."""
 
@@ -98,6 +99,7 @@ class Workload:
     observability: Mapping[str, Any] | None = None
     agent: Mapping[str, Any] = field(default_factory=dict)
     """``spec.agent`` of the resource, as it is."""
+    watch: Watch | None = None
 
 
 def deployment(workload: Workload, identity: Identity) -> Json:
@@ -106,7 +108,7 @@ def deployment(workload: Workload, identity: Identity) -> Json:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(workload, identity, identity.workload_name(workload)),
+        "metadata": metadata(workload, identity, identity.workload_name(workload)),
         "spec": {
             "replicas": workload.replicas,
             "selector": {"matchLabels": labels},
@@ -120,52 +122,6 @@ def deployment(workload: Workload, identity: Identity) -> Json:
             },
         },
     }
-
-
-def config_map(workload: Workload, identity: Identity) -> Json:
-    """What the running pods follow: vegd's configuration, and that of the observer."""
-    data = {_CONFIG_FILE: yaml.safe_dump(configuration(workload), sort_keys=False)}
-    if workload.observability is not None:
-        data["observer.json"] = json.dumps(_observer(workload), sort_keys=True)
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(workload, identity, identity.config_name(workload)),
-        "data": data,
-    }
-
-
-def configuration(workload: Workload) -> Json:
-    """vegd's configuration (``docs/configuration.md``): the same for every pod of the gateway."""
-    document: Json = {
-        "internal": {"interface": INTERNAL_INTERFACE, "gateways": [*workload.internal.gateways]},
-        "external": {"interface": EXTERNAL_INTERFACE, "gateways": [*workload.external.gateways]},
-        "policies": [
-            {"name": each.name, "snat": each.snat, "ipBlocks": [*each.ip_blocks]}
-            for each in workload.policies
-        ],
-    }
-    if workload.bfd is not None:
-        document["bfd"] = {
-            "minTX": workload.bfd.min_tx,
-            "minRX": workload.bfd.min_rx,
-            "multiplier": workload.bfd.multiplier,
-            "minTTL": _ROUTER_TTL,
-            "peers": [{"address": peer} for peer in workload.bfd.peers],
-        }
-    _add_agent(document, workload.agent)
-    return document
-
-
-def _add_agent(document: Json, wish: Mapping[str, Any]) -> None:
-    """What the resource has for vegd alone: policies beside the others, the rest in its place."""
-    for section, value in wish.items():
-        if section == "policies":
-            document["policies"] += value
-        elif section in _EXTERNAL:
-            document["external"][section] = value
-        else:
-            document[section] = _merged(document.get(section), value)
 
 
 def pod_annotations(workload: Workload) -> dict[str, str]:
@@ -206,7 +162,8 @@ def covers(observed: Any, desired: Any) -> bool:
     return bool(observed == desired) or (observed is None and desired in ("", 0, False))
 
 
-def _metadata(workload: Workload, identity: Identity, name: str) -> Json:
+def metadata(workload: Workload, identity: Identity, name: str) -> Json:
+    """Of what is made for a gateway: it is the gateway's, and goes with it."""
     return {
         "name": name,
         "namespace": workload.namespace,
@@ -223,27 +180,43 @@ def _metadata(workload: Workload, identity: Identity, name: str) -> Json:
 
 
 def _pod_spec(workload: Workload, identity: Identity) -> Json:
-    sidecars = [] if workload.observability is None else [_observer_container(workload)]
+    spec: Json = {
+        "affinity": _affinity(workload, identity),
+        "initContainers": [_init_container(workload), *_sidecars(workload, identity)],
+        "containers": [_gateway_container(workload)],
+        # With BFD and without: a gate cannot be had by a pod that is there.
+        "readinessGates": [{"conditionType": BFD_GATE}],
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "terminationGracePeriodSeconds": _GRACE_S,
+        "automountServiceAccountToken": False,
+        "volumes": _volumes(workload, identity),
+    }
+    if workload.watch is not None:
+        spec["serviceAccountName"] = identity.config_name(workload)
+    if workload.tolerations:
+        spec["tolerations"] = [dict(each) for each in workload.tolerations]
+    return spec
+
+
+def _sidecars(workload: Workload, identity: Identity) -> Iterator[Json]:
+    if workload.observability is not None:
+        yield _observer_container(workload)
+    if workload.watch is not None:
+        yield watch.container(workload, identity)
+
+
+def _volumes(workload: Workload, identity: Identity) -> list[Json]:
     volumes: list[Json] = [
         {"name": "configuration", "configMap": {"name": identity.config_name(workload)}},
         {"name": "runtime", "emptyDir": {}},
     ]
-    if sidecars:
+    if workload.observability is not None:
         status = "metadata.annotations['k8s.v1.cni.cncf.io/network-status']"
         item = {"path": "network-status", "fieldRef": {"fieldPath": status}}
         volumes.append({"name": "observability-podinfo", "downwardAPI": {"items": [item]}})
-    spec: Json = {
-        "affinity": _affinity(workload, identity),
-        "initContainers": [_init_container(workload), *sidecars],
-        "containers": [_gateway_container(workload)],
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        "terminationGracePeriodSeconds": _GRACE_S,
-        "automountServiceAccountToken": False,
-        "volumes": volumes,
-    }
-    if workload.tolerations:
-        spec["tolerations"] = [dict(each) for each in workload.tolerations]
-    return spec
+    if workload.watch is not None:
+        volumes.append(watch.volume())
+    return volumes
 
 
 def _init_container(workload: Workload) -> Json:
@@ -252,13 +225,14 @@ def _init_container(workload: Workload) -> Json:
         "name": "init",
         "image": workload.image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["vegd", "init", "--config", f"{_CONFIG_DIR}/{_CONFIG_FILE}"],
+        "command": ["vegd", "init", "--config", f"{CONFIG_DIR}/{CONFIG_FILE}"],
         "securityContext": {"privileged": True},
         "volumeMounts": _mounts(),
     }
 
 
 def _gateway_container(workload: Workload) -> Json:
+    command = ["vegd", "run", "--config", f"{CONFIG_DIR}/{CONFIG_FILE}"]
     resources = workload.resources or {
         "requests": {"cpu": "200m", "memory": "50Mi"},
         "limits": {"cpu": "300m", "memory": "64Mi", "ephemeral-storage": "1Gi"},
@@ -267,15 +241,15 @@ def _gateway_container(workload: Workload) -> Json:
         "name": "gateway",
         "image": workload.image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["vegd", "run", "--config", f"{_CONFIG_DIR}/{_CONFIG_FILE}"],
-        "env": [{"name": "VEGD_RUNTIME_DIR", "value": _RUNTIME_DIR}],
+        "command": command if workload.watch is None else [*command, "--followed"],
+        "env": [{"name": "VEGD_RUNTIME_DIR", "value": RUNTIME_DIR}],
         "ports": [{"name": "bfdd-metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "startupProbe": _probe("livez", delay=1, period=2, failures=30),
         "livenessProbe": _probe("livez", delay=1, period=5, failures=3),
         "readinessProbe": _probe("readyz", delay=3, period=3, failures=1),
         "resources": dict(resources),
         "securityContext": {
-            "runAsUser": _NOBODY,
+            "runAsUser": NOBODY,
             "privileged": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_BIND_SERVICE", "NET_RAW"]},
@@ -287,7 +261,7 @@ def _gateway_container(workload: Workload) -> Json:
 def _probe(page: str, *, delay: int, period: int, failures: int) -> Json:
     """Asked inside the pod, as the kubelet does not reach the pods of a custom VPC; by curl, as a
     start of the interpreter every few seconds would take a tenth of the pod's processor."""
-    socket = f"{_RUNTIME_DIR}/agent.sock"
+    socket = f"{RUNTIME_DIR}/agent.sock"
     command = ["curl", "-fsS", "--max-time", "5", "--unix-socket", socket, f"http://vegd/{page}"]
     return {
         "exec": {"command": command},
@@ -300,8 +274,8 @@ def _probe(page: str, *, delay: int, period: int, failures: int) -> Json:
 
 def _mounts() -> list[Json]:
     return [
-        {"name": "configuration", "mountPath": _CONFIG_DIR, "readOnly": True},
-        {"name": "runtime", "mountPath": _RUNTIME_DIR},
+        {"name": "configuration", "mountPath": CONFIG_DIR, "readOnly": True},
+        {"name": "runtime", "mountPath": RUNTIME_DIR},
     ]
 
 
@@ -320,7 +294,7 @@ def _observer_container(workload: Workload) -> Json:
         "image": workload.image,
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
-        "command": [observer, "--config", f"{_CONFIG_DIR}/observer.json", *network_status],
+        "command": [observer, "--config", f"{CONFIG_DIR}/observer.json", *network_status],
         "env": [
             {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
             for name, path in names.items()
@@ -334,8 +308,8 @@ def _observer_container(workload: Workload) -> Json:
         },
         "resources": dict(resources),
         "securityContext": {
-            "runAsUser": _NOBODY,
-            "runAsGroup": _NOBODY,
+            "runAsUser": NOBODY,
+            "runAsGroup": NOBODY,
             "runAsNonRoot": True,
             # Capabilities of a user other than root come from the file that is executed.
             "allowPrivilegeEscalation": True,
@@ -343,18 +317,9 @@ def _observer_container(workload: Workload) -> Json:
             "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
         },
         "volumeMounts": [
-            {"name": "configuration", "mountPath": _CONFIG_DIR, "readOnly": True},
+            {"name": "configuration", "mountPath": CONFIG_DIR, "readOnly": True},
             {"name": "observability-podinfo", "mountPath": "/etc/podinfo", "readOnly": True},
         ],
-    }
-
-
-def _observer(workload: Workload) -> Json:
-    return {
-        "namespace": workload.namespace,
-        "name": workload.name,
-        "externalNetwork": workload.network,
-        "observability": workload.observability,
     }
 
 
@@ -392,9 +357,3 @@ def _node_term(selector: Mapping[str, Any]) -> Json:
 
 def _rate(mbit: int) -> str:
     return str(mbit) if mbit else ""
-
-
-def _merged(base: Any, wish: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(wish, Mapping):
-        return wish
-    return base | {key: _merged(base.get(key), value) for key, value in wish.items()}

@@ -333,7 +333,10 @@ _LAST_REVISION = 9_007_199_254_740_991
 
 
 class GatewaySpec(Struct, frozen=True, kw_only=True, rename="camel"):
-    """The whole specification of one gateway. Without `name` it bears that of the host."""
+    """The whole specification of one gateway. Without `name` it bears that of the host.
+
+    `revision` grows with every change; of two sources the one with the higher one counts.
+    """
 
     name: _Name = field(default_factory=gethostname)
     revision: Annotated[int, Meta(ge=0, le=_LAST_REVISION), Hint("give a whole number from 0")] = 0

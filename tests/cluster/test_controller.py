@@ -1,67 +1,21 @@
 """The controller against a real API server and a real northbound database."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.cluster import Cluster, Kubelet, until
-from tests.support.controller import ControllerProcess, Router, find, running
+from tests.support.cluster import Cluster, until
+from tests.support.controller import ControllerProcess, Router, find
 from tests.support.ovsdb import OvsdbServer
-from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(scope="module")
-def northbound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OvsdbServer]:
-    server = OvsdbServer(tmp_path_factory.mktemp("nb"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def controller(
-    tmp_path_factory: pytest.TempPathFactory,
-    control_plane: ControlPlane,
-    definitions: None,
-    northbound: OvsdbServer,
-) -> Iterator[ControllerProcess]:
-    """One controller for all tests that do not break it."""
-    process = ControllerProcess(
-        tmp_path_factory.mktemp("controller"),
-        control_plane,
-        northbound.remote,
-        free_ports(1)[0],
-        "--bfd-binding=policies",
-    )
-    with running(process):
-        yield process
-
-
 @pytest.fixture
-def cluster(
-    control_plane: ControlPlane, namespace: str, controller: ControllerProcess
-) -> Iterator[Cluster]:
-    made = Cluster(control_plane, namespace)
-    kubelet = Kubelet(made)
-    try:
-        for number in (1, 2):
-            made.node(f"{namespace}-n{number}", f"chassis-{namespace}-{number}")
-        made.build()
-        yield made
-    finally:
-        made.close(has_controller=True)
-        kubelet.close()
-
-
-@pytest.fixture
-def router(northbound: OvsdbServer, cluster: Cluster) -> Iterator[Router]:
-    made = Router(northbound, cluster.vpc, cluster.inside)
-    yield made
-    made.close()
+def northbound(lasting_northbound: OvsdbServer) -> OvsdbServer:
+    return lasting_northbound
 
 
 def _bfd(server: OvsdbServer, cluster: Cluster) -> list[dict[str, str]]:

@@ -25,8 +25,11 @@ _WRITES_GATEWAYS = {
     "verbs": ["patch", "update"],
 }
 _WRITES_WORKLOADS = {
-    "apiGroups": ["", "apps"],
-    "resources": ["configmaps", "deployments", "events"],
+    "apiGroups": ["", "apps", "rbac.authorization.k8s.io"],
+    "resources": [
+        *("configmaps", "deployments", "events", "pods/status"),
+        *("serviceaccounts", "roles", "rolebindings"),
+    ],
     "verbs": ["create", "patch", "update"],
 }
 

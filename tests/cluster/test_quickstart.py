@@ -46,11 +46,14 @@ def test_the_image_is_named_and_taken_away_again(
 def test_a_gateway_can_be_waited_for_and_described(
     control_plane: ControlPlane, namespace: str, gateway: str
 ) -> None:
-    ready = {"type": "Ready", "status": "True", "reason": "ReconcileSuccess"}
+    said = [
+        {"type": "Ready", "status": "True", "reason": "ReconcileSuccess"},
+        {"type": "Applied", "status": "True", "reason": "AllPods"},
+    ]
     control_plane.request(
         "PATCH",
         f"{gateway}/status",
-        {"status": {"conditions": [ready]}},
+        {"status": {"conditions": said}},
         content_type="application/merge-patch+json",
     )
     for command in (

@@ -19,8 +19,8 @@ import pytest
 
 from tests.support import assets
 from tests.support.cluster import until
-from tests.support.control_plane import ControlPlane, free_ports
 from tests.support.netns import NamespaceFactory, ip
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CONTAINERS = ("main", "late", "broken")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.control_plane import ControlPlane
 from tests.support.daemon import Site, build, eventually
 from tests.support.netns import run
 from tests.support.watcher import NODE, World
+from vegd.lab.cluster.control_plane import ControlPlane
 
 pytestmark = pytest.mark.system
 

@@ -1,6 +1,6 @@
 // One program under five names: the API server, the controller manager and the scheduler of
 // Kubernetes, kubectl, and the part of a kubelet that serves exec and logs. Built for the tests from
-// the published modules, see tests/support/assets.py.
+// the published modules, see vegd/lab/cluster/assets.py.
 package main
 
 import (

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from kube import watch as watch_container
+from kube.configuration import Stamped, config_map, configuration, read_stamped, stamped, text_of
 from kube.definitions import gateway_definition
 from kube.identity import KUBE_OVN, identity_of, label_value
 from kube.resolve import resolve
 from kube.schema import EgressGateway, parse
-from kube.workload import Workload, config_map, configuration, covers, deployment
+from kube.workload import Watch, Workload, covers, deployment
 from tests.support import recorded
 from vegd.spec import GatewaySpec
 
@@ -31,7 +33,7 @@ _DEFAULTS = re.compile(
 
 def _workload(case: str) -> Workload:
     resource = parse(EgressGateway, recorded.gateways()[case]["resource"])
-    workload = resolve(resource, recorded.world(), recorded.IMAGE).workload
+    workload = resolve(resource, recorded.world(), recorded.IMAGE, Watch()).workload
     assert workload is not None
     return workload
 
@@ -89,7 +91,8 @@ def test_whatever_is_listed_as_a_difference_is_one() -> None:
 
 @pytest.mark.parametrize("case", recorded.gateways())
 def test_vegd_accepts_the_configuration_of_every_recorded_gateway(case: str) -> None:
-    data = config_map(_workload(case), KUBE_OVN)["data"]
+    data = config_map(_workload(case), KUBE_OVN, Stamped(7, text_of(_workload(case))))["data"]
+    assert read_stamped({"data": data}).revision == 7
     spec = GatewaySpec.parse(yaml.safe_load(data["gateway.yaml"]))
     assert spec.internal.interface == "eth0"
     assert (spec.bfd is not None) == recorded.gateways()[case]["resource"]["spec"]["bfd"]["enabled"]
@@ -109,7 +112,9 @@ def test_what_the_agent_changes_live_does_not_replace_a_pod(
 ) -> None:
     resource = recorded.gateways()[case]["resource"]
     changed = {**resource, "spec": resource["spec"] | change}
-    after = resolve(parse(EgressGateway, changed), recorded.world(), recorded.IMAGE).workload
+    after = resolve(
+        parse(EgressGateway, changed), recorded.world(), recorded.IMAGE, Watch()
+    ).workload
     assert after is not None
     before = _workload(case)
     assert configuration(after) != configuration(before)
@@ -131,8 +136,8 @@ def test_what_the_resource_has_for_vegd_alone_is_in_its_place_in_the_configurati
     }
     definition = gateway_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     known = definition["properties"]["spec"]["properties"]["agent"]["properties"]
-    assert agent.keys() == known.keys(), "every section there is"
-    changed = {**resource, "spec": resource["spec"] | {"agent": agent}}
+    assert agent.keys() | {"watch"} == known.keys(), "every section there is"
+    changed = {**resource, "spec": resource["spec"] | {"agent": agent | {"watch": {}}}}
     workload = resolve(parse(EgressGateway, changed), recorded.world(), "image").workload
     assert workload is not None
     document = configuration(workload)
@@ -142,6 +147,52 @@ def test_what_the_resource_has_for_vegd_alone_is_in_its_place_in_the_configurati
     assert spec.external.announce.times == 5
     assert spec.drain.grace == 20
     assert spec.bfd is not None
+
+
+_OLD, _NEW = "policies: []\n", "policies: [{}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "there", "written", "reported", "revision"),
+    [
+        (_NEW, Stamped(), Stamped(), 0, 1),
+        (_NEW, Stamped(5, _NEW), Stamped(), 0, 5),
+        (_NEW, Stamped(5, _OLD), Stamped(), 0, 6),
+        pytest.param(_NEW, Stamped(5, _OLD), Stamped(6, _NEW), 0, 6, id="not seen yet"),
+        pytest.param(_NEW, Stamped(5, _NEW), Stamped(6, _OLD), 0, 7, id="changed back"),
+        pytest.param(_NEW, Stamped(6, _OLD), Stamped(6, _NEW), 0, 6, id="edited, same revision"),
+        pytest.param(_NEW, Stamped(0, _NEW), Stamped(), 0, 1, id="from before revisions"),
+        pytest.param(_NEW, Stamped(), Stamped(6, _NEW), 6, 6, id="deleted by hand"),
+        pytest.param(_NEW, Stamped(), Stamped(), 9, 10, id="deleted while no controller ran"),
+    ],
+)
+def test_a_configuration_that_differs_gets_a_higher_revision_and_no_other(
+    text: str, there: Stamped, written: Stamped, reported: int, revision: int
+) -> None:
+    assert stamped(text, there, written, reported) == Stamped(revision, text)
+
+
+def test_a_watcher_can_be_refused_and_be_told_another_api_server() -> None:
+    resource = recorded.gateways()["default-vpc/replicas-1"]["resource"]
+    refusing = {**resource, "spec": resource["spec"] | {"agent": {"watch": {"enabled": False}}}}
+    watch = Watch("[2001:db8::1]:6443")
+    without, with_one = (
+        resolve(parse(EgressGateway, each), recorded.world(), "image", watch).workload
+        for each in (refusing, resource)
+    )
+    assert without is not None
+    assert with_one is not None
+    names = [
+        [
+            each["name"]
+            for each in deployment(workload, KUBE_OVN)["spec"]["template"]["spec"]["initContainers"]
+        ]
+        for workload in (without, with_one)
+    ]
+    assert names == [["init"], ["init", "watch"]]
+    environment = watch_container.container(with_one, KUBE_OVN)["env"]
+    assert {"name": "KUBERNETES_SERVICE_HOST", "value": "2001:db8::1"} in environment
+    assert {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"} in environment
 
 
 def test_the_api_servers_defaults_are_no_difference_and_an_edit_is_one() -> None:

@@ -162,6 +162,10 @@ class Cluster:
                 return each["status"], each.get("reason", ""), each.get("message", "")
         return "", "", ""
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a gateway is ready."""
+        return self.condition(name, "Ready")[0] == "True"
+
     def until_ready(self, name: str) -> None:
         """Wait until a gateway is ready; an AssertionError with its conditions if it does not
         become so."""
@@ -227,14 +231,32 @@ class Cluster:
         self.patch(path, {"metadata": {"annotations": annotations}})
         address = f"192.168.0.{number}"
         status: Json = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
-        status["conditions"] = [{"type": "Ready", "status": str(ready)}]
-        self.patch(f"{path}/status", {"status": status})
+        self._say(name, status)
+        self.set_ready(name, ready=ready)
 
     def set_ready(self, pod: str, *, ready: bool) -> None:
-        """What the kubelet says after its readiness probe."""
-        condition = {"type": "Ready", "status": str(ready)}
+        """What the kubelet says after its readiness probe; a pod with gates waits for them."""
+        found = self.plane.request("GET", f"/api/v1/namespaces/{self.namespace}/pods/{pod}")
+        self._say(pod, {"conditions": [{"type": "ContainersReady", "status": str(ready)}]})
+        self.judge(found, containers=ready)
+
+    def judge(self, pod: Json, *, containers: bool | None = None) -> None:
+        """What the kubelet makes of a pod's containers and gates."""
+        said = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
+        if containers is not None:
+            said["ContainersReady"] = str(containers)
+        gates = (each["conditionType"] for each in pod["spec"].get("readinessGates", ()))
+        ready = str(all(said.get(each) == "True" for each in ("ContainersReady", *gates)))
+        if said.get("Ready") != ready:
+            condition = {"type": "Ready", "status": ready}
+            self._say(pod["metadata"]["name"], {"conditions": [condition]})
+
+    def _say(self, pod: str, status: Json) -> None:
+        """As the kubelet writes a status: conditions of others stay."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/status"
-        self.patch(path, {"status": {"conditions": [condition]}})
+        body = {"status": status}
+        kind = "application/strategic-merge-patch+json"
+        self.plane.request("PATCH", path, body, content_type=kind)
 
 
 class Kubelet:
@@ -278,3 +300,5 @@ class Kubelet:
             self._cluster.plane.request("DELETE", path, {"gracePeriodSeconds": 0})
         elif pod["status"].get("phase") == "Pending":
             self._cluster.realise(pod)
+        else:
+            self._cluster.judge(pod)

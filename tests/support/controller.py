@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -100,6 +101,32 @@ def running(controller: ControllerProcess) -> Iterator[ControllerProcess]:
             controller.process.wait()
 
 
+class Northd:
+    """Says of every BFD row what a test wants, in place of ovn-northd: up if it has no wish."""
+
+    def __init__(self, server: OvsdbServer) -> None:
+        self.wishes: dict[str, str] = {}
+        """The status by next hop."""
+        self._server = server
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.3):
+            # The database may be away, or the row gone meanwhile.
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+                for row in find(self._server, "BFD"):
+                    wish = self.wishes.get(row["dst_ip"], "up")
+                    if row["status"] != wish:
+                        self._server.nbctl("set", "BFD", row["_uuid"], f"status={wish}")
+
+
 class Router:
     """A VPC's logical router in the northbound database, as Kube-OVN has it."""
 
@@ -134,7 +161,7 @@ def standing(
 ) -> Iterator[Cluster]:
     """A cluster with nodes, a VPC with its router, and a kubelet; no controller. `network` as for
     `Cluster.build`."""
-    kubelet = Kubelet(cluster)
+    kubelet, northd = Kubelet(cluster), Northd(server)
     try:
         for number in range(1, nodes + 1):
             name = f"{cluster.namespace}-n{number}"
@@ -144,6 +171,7 @@ def standing(
         yield cluster
     finally:
         kubelet.close()
+        northd.close()
         cluster.close()
 
 

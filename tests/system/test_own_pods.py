@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from kube.configuration import Stamped, config_map, text_of
 from kube.identity import KUBE_OVN
 from kube.resolve import resolve
 from kube.schema import EgressGateway, parse
-from kube.workload import Workload, config_map, deployment
+from kube.workload import Workload, deployment
 from tests.support import recorded as resources
 from tests.support.image import Image
 from tests.support.pods.pod import Pod, running
@@ -38,7 +39,8 @@ def _workload(case: str, **spec: Any) -> Workload:
 
 
 def _files(workload: Workload) -> dict[str, str]:
-    data: dict[str, str] = config_map(workload, KUBE_OVN)["data"]
+    stamp = Stamped(1, text_of(workload))
+    data: dict[str, str] = config_map(workload, KUBE_OVN, stamp)["data"]
     return data
 
 

@@ -18,6 +18,7 @@ from kube.leases import Candidate, Seat
 from kube.owners import KUBE_OVN as KUBE_OVN_MARK
 from kube.owners import VEGD as OUR_MARK
 from kube.routes import Way
+from kube.workload import Watch
 from vegd import __version__
 from vegd.cli.complaints import complaining
 from vegd.cluster.controller import Controller
@@ -91,6 +92,21 @@ def _parser() -> argparse.ArgumentParser:
         help="how next hops are tied to BFD sessions; auto finds out what OVN heeds",
     )
     add(
+        "--watch",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run a watcher in the gateway pods, which takes changes to them at once and reports "
+        "from them (default: yes)",
+    )
+    add(
+        "--api-server",
+        metavar="HOST:PORT",
+        type=_api_server,
+        default="",
+        help="of the API server for the watchers, where pods of a custom VPC do not reach the "
+        "service address",
+    )
+    add(
         "--kubeconfig",
         metavar="FILE",
         type=Path,
@@ -134,6 +150,15 @@ def _remote(text: str) -> str:
     return text
 
 
+def _api_server(text: str) -> str:
+    """An address that pods can reach; empty is the default."""
+    address = read_listen(text) if text else None
+    if isinstance(address, Refusal) or (address is not None and not address.host):
+        remedy = "give HOST:PORT, for example 192.0.2.10:6443 or [2001:db8::10]:6443"
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; {remedy}")
+    return text
+
+
 def _workers(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST_WORKERS):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of workers; give 1 to 64")
@@ -173,7 +198,12 @@ def _controller(options: argparse.Namespace, client: Client, ovn: Ovn, instance:
     return Controller(
         client,
         ovn,
-        Options(identity, KUBE_OVN_MARK if alone else OUR_MARK, options.image),
+        Options(
+            identity,
+            KUBE_OVN_MARK if alone else OUR_MARK,
+            options.image,
+            Watch(options.api_server) if options.watch else None,
+        ),
         instance,
         manages_bfd_ports=alone if options.bfd_ports is None else options.bfd_ports,
         workers=options.workers,

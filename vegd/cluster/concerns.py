@@ -13,12 +13,27 @@ from typing import Any
 from kube import definitions
 from kube.identity import Identity, label_value
 from kube.informer import Change, Deleted, Synced, Upserted
-from kube.objects import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, NODES, PODS, Object, Resource
+from kube.objects import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
+    Object,
+    Resource,
+)
 from kube.pods import Pod
+from kube.reports import interest
 from kube.resolve import DEFAULT_VPC
 from kube.schema import Named
 from kube.selection import Key, Selection, key_of
 
+_OWNED = {
+    each.plural for each in (CONFIG_MAPS, DEPLOYMENTS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS)
+}
 _NODE_ANNOTATIONS = ("ovn.kubernetes.io/chassis", "ovn.kubernetes.io/port_name")
 
 
@@ -62,7 +77,7 @@ class Concerns:
                 self._namespace_changed(change)
             case NODES.plural:
                 self._node_changed(change)
-            case DEPLOYMENTS.plural | CONFIG_MAPS.plural:
+            case plural if plural in _OWNED:
                 self._owned_changed(change)
             case definitions.VPCS.plural:
                 self._vpc_changed(change)
@@ -150,7 +165,14 @@ def _is_no_news(before: Object, after: Object) -> bool:
     return all(
         before.get("metadata", {}).get(name) == after.get("metadata", {}).get(name)
         for name in ("generation", "deletionTimestamp", "finalizers", "uid", "annotations")
-    ) and before.get("status") == after.get("status")
+    ) and _status(before) == _status(after)
+
+
+def _status(gateway: Object) -> tuple[Any, ...]:
+    """All of a status, but of what pods report only what is decided by."""
+    status = gateway.get("status") or {}
+    rest = {name: value for name, value in status.items() if name != "gateways"}
+    return rest, interest(status)
 
 
 def _node(node: Named) -> tuple[Any, ...]:

@@ -54,7 +54,9 @@ class Controller:
         """Of each BFD port, as its gateways were told."""
         selection = Selection()
         self._concerns = Concerns(options.identity, selection, self.gateways.add, self._look_at_vpc)
-        self.copies = Copies(client, options.identity, self._concerns.told)
+        self.copies = Copies(
+            client, options.identity, self._concerns.told, watches=options.watch is not None
+        )
         writer = Writer(client, instance)
         self._gateways = Gateways(
             options, self.copies, self._concerns, selection, ovn, writer, Claims()
@@ -103,9 +105,10 @@ class Controller:
                 self.gateways.add(key)
 
     async def _work(self, key: Key) -> float | None:
-        for other in await self._gateways.reconcile(key):
+        done = await self._gateways.reconcile(key)
+        for other in done.others:
             self.gateways.add(other)
-        return None
+        return done.again_s
 
     async def _work_on_port(self, name: str) -> float | None:
         """Its gateways are told when next hops are to be tied to its sessions in another way."""
@@ -122,5 +125,5 @@ class Controller:
 
     def _gateways_live(self, vpc: str) -> bool:
         return any(
-            pod.ready for key in self._concerns.of_vpc(vpc) for pod in self._concerns.pods_of(key)
+            pod.serves for key in self._concerns.of_vpc(vpc) for pod in self._concerns.pods_of(key)
         )

@@ -17,6 +17,9 @@ from kube.objects import (
     NAMESPACES,
     NODES,
     PODS,
+    ROLE_BINDINGS,
+    ROLES,
+    SERVICE_ACCOUNTS,
     Object,
     Query,
     Resource,
@@ -50,7 +53,10 @@ class _Values(Mapping[str, T]):
 class Copies:
     """Followers of everything; each change is told with the resource that it is of."""
 
-    def __init__(self, client: Client, identity: Identity, told: Told) -> None:
+    def __init__(
+        self, client: Client, identity: Identity, told: Told, *, watches: bool = True
+    ) -> None:
+        """`watches`: whether there may be watchers in the pods, which have accounts and roles."""
         self._client = client
         self._told = told
         self.resource = definitions.gateways(identity.group)
@@ -64,8 +70,11 @@ class Copies:
         self.namespaces = self._follow(NAMESPACES, Named)
         self.nodes = self._follow(NODES, Named)
         self.pods = self._follow(PODS, Pod)
-        self.deployments = self._follow(DEPLOYMENTS, Object, ours)
-        self.config_maps = self._follow(CONFIG_MAPS, Object, ours)
+        rights = (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS) if watches else ()
+        self.owned: dict[Resource, Follower[Object]] = {
+            each: self._follow(each, Object, ours) for each in (CONFIG_MAPS, DEPLOYMENTS, *rights)
+        }
+        """What is made of gateways, by kind."""
 
     def _follow(self, resource: Resource, kind: type[T], labels: str = "") -> Follower[T]:
         told = partial(self._told, resource)
@@ -74,7 +83,8 @@ class Copies:
     @property
     def followers(self) -> tuple[Follower[Any], ...]:
         """All of them."""
-        return tuple(each for each in vars(self).values() if isinstance(each, Follower))
+        alone = (each for each in vars(self).values() if isinstance(each, Follower))
+        return (*alone, *self.owned.values())
 
     @property
     def troubles(self) -> tuple[str, ...]:

@@ -14,22 +14,25 @@ from typing import NamedTuple
 
 from kube import status
 from kube.binding import Choice, Look
+from kube.configuration import configuration
 from kube.errors import KubeError
 from kube.identity import Identity
-from kube.objects import CONFIG_MAPS, DEPLOYMENTS, Object
+from kube.objects import DEPLOYMENTS, Object
 from kube.overlap import Claims
 from kube.ovsdb import DatabaseError
 from kube.owners import GatewayOwner, Mark
-from kube.pods import GatewayPod, Pod, gateway_pods
-from kube.resolve import DEFAULT_VPC, Resolution, resolve
+from kube.pods import GatewayPod, Pod, gates, gateway_pods
+from kube.resolve import DEFAULT_VPC, Resolution, is_watched, resolve
 from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
-from kube.schema import EgressGateway, Fault, Malformed, parse, split
+from kube.schema import EgressGateway, Fault, Malformed, family, parse, split
 from kube.selection import Key, Selection
 from kube.status import Failure, Observed
-from kube.workload import Workload, config_map, configuration, deployment
+from kube.workload import Watch
 from vegd.cluster.concerns import Concerns
 from vegd.cluster.copies import Copies
 from vegd.cluster.ovn import Ovn
+from vegd.cluster.reports import Heard, Reports
+from vegd.cluster.workloads import Ran, Workloads
 from vegd.cluster.writer import Writer
 from vegd.spec import GatewaySpec, SpecError
 
@@ -49,6 +52,17 @@ class Options(NamedTuple):
     mark: Mark
     image: str
     """Of gateways that name none."""
+    watch: Watch | None = None
+    """For the pods of gateways that do not refuse it."""
+
+
+class Round(NamedTuple):
+    """What comes of one round for one gateway."""
+
+    others: frozenset[Key] = frozenset()
+    """Gateways that the outcome concerns."""
+    again_s: float | None = None
+    """When to look again; None if nothing but a change is waited for."""
 
 
 class _Led(NamedTuple):
@@ -79,23 +93,23 @@ class Gateways:
         self._ovn = ovn
         self._writer = writer
         self._claims = claims
-        self._settled: dict[Key, tuple[Workload, tuple[str, ...]]] = {}
-        """What was found to be as it should be: for which workload, in which versions."""
+        self._workloads = Workloads(options.identity, copies, writer)
+        self._reports = Reports(writer)
 
-    async def reconcile(self, key: Key) -> frozenset[Key]:
-        """One round for one gateway; which other gateways the outcome concerns. Raises NotDone."""
+    async def reconcile(self, key: Key) -> Round:
+        """One round for one gateway. Raises NotDone."""
         item = self._copies.gateways.mirror.items.get(key)
         try:
             if item is None:
-                return await self._forget(key)
+                return Round(await self._forget(key))
             value = item.value
             try:
                 gateway = parse(EgressGateway, value)
             except Malformed as exc:
                 await self._tell_malformed(value, exc)
-                return frozenset()
+                return Round()
             if gateway.metadata.deletion_timestamp is not None:
-                return await self._finalize(gateway, value)
+                return Round(await self._finalize(gateway, value))
             return await self._converge(gateway, value)
         except (KubeError, DatabaseError) as exc:
             raise NotDone(str(exc)) from exc
@@ -105,7 +119,8 @@ class Gateways:
     async def _forget(self, key: Key) -> frozenset[Key]:
         """What has no resource has no rows either, whoever took the finalizer off."""
         self._selection.drop_gateway(key)
-        self._settled.pop(key, None)
+        self._workloads.forget(key)
+        self._reports.forget(key)
         namespace, _, name = key.partition("/")
         northbound = await self._ovn.northbound()
         await northbound.converge(GatewayOwner(self._options.mark, namespace, name), ())
@@ -127,74 +142,37 @@ class Gateways:
 
     # A gateway that stays.
 
-    async def _converge(self, gateway: EgressGateway, value: Object) -> frozenset[Key]:
-        identity = self._options.identity
+    async def _converge(self, gateway: EgressGateway, value: Object) -> Round:
+        options, identity = self._options, self._options.identity
         if identity.finalizer not in gateway.metadata.finalizers:
             resource = self._copies.resource
             await self._writer.set_finalizer(resource, value, identity.finalizer, there=True)
-        resolution = _judged(resolve(gateway, self._copies.world(), self._options.image))
+        resolution = _judged(resolve(gateway, self._copies.world(), options.image, options.watch))
         self._selection.set_gateway(gateway, resolution.router)
         if resolution.workload is None:
             await self._say(gateway, value, resolution, self._observed(gateway, resolution))
-            return frozenset()
+            return Round()
         selected = self._selection.members(gateway.key)
         sources = {*resolution.sources, *(ip for pod in selected for ip in pod.addresses)}
         others = self._claims.put(gateway.key, resolution.router, sources)
-        failure, led = None, _Led({}, (), ())
+        failure, led, ran = None, _Led({}, (), ()), Ran()
         try:
-            foreign = await self._run_pods(resolution.workload)
+            reported = self._reports.newest(gateway)
+            ran = await self._workloads.ensure(resolution.workload, reported)
             led = await self._lead(gateway, resolution, selected)
-            led = led._replace(conflicts=(*foreign, *led.conflicts))
+            led = led._replace(conflicts=(*ran.foreign, *led.conflicts))
         except KubeError as exc:
             failure = Failure("ReconcileWorkloadFailed", str(exc))
         except DatabaseError as exc:
             failure = Failure("ReconcileOVNRoutesFailed", str(exc))
-        observed = self._observed(gateway, resolution, led, failure)
+        heard = self._reports.hear(gateway, self._pods(gateway), led.sessions, ran.revision)
+        observed = self._observed(gateway, resolution, led, failure, heard)
         await self._say(gateway, value, resolution, observed)
         if failure is not None:
             raise NotDone(failure.message)
-        return others
-
-    async def _run_pods(self, workload: Workload) -> tuple[str, ...]:
-        """ConfigMap and Deployment; those of another owner are left alone and named."""
-        key, identity = f"{workload.namespace}/{workload.name}", self._options.identity
-        versions = self._versions(workload)
-        if self._settled.get(key) == (workload, versions):
-            return ()
-        foreign, written = [], False
-        for resource, copies, desired in (
-            (CONFIG_MAPS, self._copies.config_maps, config_map(workload, identity)),
-            (DEPLOYMENTS, self._copies.deployments, deployment(workload, identity)),
-        ):
-            name = desired["metadata"]["name"]
-            item = copies.mirror.items.get(f"{workload.namespace}/{name}")
-            # One without our labels is not followed, but may be there.
-            observed = (
-                await self._writer.look(resource, workload.namespace, name)
-                if item is None
-                else item.value
-            )
-            if observed is not None and not _is_owned_by(observed, workload.uid):
-                foreign.append(
-                    f"the {resource.kind} {name} belongs to somebody else; it is left alone"
-                )
-            elif await self._writer.ensure(resource, desired, observed):
-                log.info("%s/%s: %s written", workload.namespace, name, resource.kind)
-                written = True
-        if not foreign and not written:
-            self._settled[key] = (workload, versions)
-        return tuple(foreign)
-
-    def _versions(self, workload: Workload) -> tuple[str, ...]:
-        """Of the ConfigMap and the Deployment that there are."""
-        identity, namespace = self._options.identity, workload.namespace
-        config = self._copies.config_maps.mirror.items.get(
-            f"{namespace}/{identity.config_name(workload)}"
-        )
-        running = self._copies.deployments.mirror.items.get(
-            f"{namespace}/{identity.workload_name(workload)}"
-        )
-        return tuple(each.metadata.resource_version for each in (config, running) if each)
+        pods = {pod.metadata.name for pod in self._concerns.pods_of(gateway.key)}
+        await self._reports.sweep(self._copies.resource, value, pods)
+        return Round(others, heard.again_s)
 
     async def _lead(
         self, gateway: EgressGateway, resolution: Resolution, selected: Iterable[Pod]
@@ -208,7 +186,11 @@ class Gateways:
         outcome = await northbound.converge(owner, wanted.rows)
         if outcome.plan:
             log.info("%s: %d rows of OVN written", gateway.key, len(outcome.plan.ops))
-        hops = {ip for pod in pods if not pod.problem for ip in pod.internal}
+        watched = set(map(family, wish.bfd.addresses)) if wish.bfd else ()
+        opened = gates(pods, watched, {str(look.key[1]): str(look.status) for look in looks})
+        for name, is_up in opened.items():
+            await self._writer.gate(gateway.metadata.namespace, name, is_open=is_up)
+        hops = {ip for pod in pods if pod.is_able for ip in pod.internal}
         return _Led(
             sessions={
                 str(look.key[1]): str(look.status or "unknown")
@@ -286,10 +268,15 @@ class Gateways:
         resolution: Resolution,
         led: _Led | None = None,
         failure: Failure | None = None,
+        heard: Heard | None = None,
     ) -> Observed:
         workload = resolution.workload
         name = "" if workload is None else self._options.identity.workload_name(workload)
-        is_there = f"{gateway.metadata.namespace}/{name}" in self._copies.deployments.mirror.items
+        is_there = (
+            f"{gateway.metadata.namespace}/{name}" in self._copies.owned[DEPLOYMENTS].mirror.items
+        )
+        watched = self._options.watch is not None and is_watched(gateway)
+        applied = heard.applied if heard else status.NOT_VALIDATED
         overlaps = tuple(map(str, self._claims.overlaps(gateway.key)))
         return Observed(
             pods=self._pods(gateway),
@@ -298,6 +285,8 @@ class Gateways:
             conflicts=(*overlaps, *(led.conflicts if led else ())),
             notices=led.notices if led else (),
             failure=failure,
+            applied=applied if watched else None,
+            disagreements=heard.disagreements if heard else (),
         )
 
     async def _say(
@@ -322,8 +311,3 @@ def _judged(resolution: Resolution) -> Resolution:
         )
         return replace(resolution, workload=None, faults=faults)
     return resolution
-
-
-def _is_owned_by(value: Object, uid: str) -> bool:
-    owners = value.get("metadata", {}).get("ownerReferences") or ()
-    return any(each.get("uid") == uid for each in owners)

@@ -16,12 +16,15 @@ from kube.client import Client
 from kube.conditions import FALSE, TRUE, Wanted
 from kube.errors import Conflict, KubeError, NotFound
 from kube.events import EVENTS, EventLog, Kind
-from kube.objects import Metadata, Object, Resource
+from kube.layout import BFD_GATE
+from kube.objects import PODS, Metadata, Object, Resource
 from kube.workload import covers
 
 log = logging.getLogger(__name__)
 
 MANAGER = "vegd-controller"
+_WATCHER = "vegd-watch"
+"""How the field managers of watchers begin."""
 _GOOD = {"Degraded": FALSE, "Conflict": FALSE}
 """The status of a condition that is no trouble, where it is not True."""
 
@@ -92,6 +95,30 @@ class Writer:
         goes. Raises KubeError."""
         body = {"metadata": _identified(value), "status": status}
         await self._client.apply(resource, body, manager=MANAGER, subresource="status")
+
+    async def drop_report(self, resource: Resource, value: Object, pod: str) -> None:
+        """Take away what the watcher of a pod has reported, in its name. Raises KubeError."""
+        body = {"metadata": _identified(value), "status": {}}
+        manager = f"{_WATCHER}/{pod}"
+        await self._client.apply(resource, body, manager=manager, subresource="status")
+
+    async def gate(self, namespace: str, pod: str, *, is_open: bool) -> None:
+        """Open the BFD gate of a pod, or close it, if it is there. Raises KubeError."""
+        condition = {
+            "type": BFD_GATE,
+            "status": TRUE if is_open else FALSE,
+            "reason": "Passed" if is_open else "SessionDown",
+            "message": "" if is_open else "not every BFD session of the pod is up in OVN",
+            "lastTransitionTime": conditions.stamp(datetime.now(UTC)),
+        }
+        body = {
+            "metadata": {"namespace": namespace, "name": pod},
+            "status": {"conditions": [condition]},
+        }
+        try:
+            await self._client.apply(PODS, body, manager=MANAGER, subresource="status")
+        except NotFound:
+            log.info("%s/%s: gone before its BFD gate was written", namespace, pod)
 
     async def _tell(
         self, resource: Resource, value: Object, name: str, wanted: Wanted, *, first: bool

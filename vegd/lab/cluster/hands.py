@@ -30,7 +30,9 @@ _TABLE = "vegd_lab_fault"
 class Hands:
     """Works on one gateway of the namespace ``default``, with its client pods."""
 
-    def __init__(self, lab: ClusterLab, gateway: str, clients: str, outside: dict[Family, str]):
+    def __init__(
+        self, lab: ClusterLab, gateway: str, clients: str, outside: dict[Family, str]
+    ) -> None:
         self.lab = lab
         self.gateway = gateway
         self._clients = clients
@@ -154,9 +156,7 @@ class Hands:
     def cut_upstream(self, pod: Json) -> None:
         """The world behind a gateway dies: what the pod sends by `net1` gets no answer, and only
         neighbours are still found."""
-        (mac,) = {
-            link["address"] for link in namespaces.ip_json(self.namespace_of(pod), "net1")
-        }
+        (mac,) = {link["address"] for link in namespaces.ip_json(self.namespace_of(pod), "net1")}
         ruleset = f"""table bridge {_TABLE} {{
             chain upstream {{
                 type filter hook prerouting priority -500
@@ -164,16 +164,12 @@ class Hands:
                 ether saddr {mac} meta protocol {{ ip, ip6 }} drop
             }}
         }}"""
-        namespaces.run(
-            namespaces.inside(self.lab.network.outside, "nft", "-f", "-"), stdin=ruleset
-        )
+        namespaces.run(namespaces.inside(self.lab.network.outside, "nft", "-f", "-"), stdin=ruleset)
 
     def heal_upstream(self) -> None:
         """It is back."""
         script = f"add table bridge {_TABLE}\ndelete table bridge {_TABLE}\n"
-        namespaces.run(
-            namespaces.inside(self.lab.network.outside, "nft", "-f", "-"), stdin=script
-        )
+        namespaces.run(namespaces.inside(self.lab.network.outside, "nft", "-f", "-"), stdin=script)
 
 
 def _descendants(pid: int) -> Iterator[int]:
