@@ -12,6 +12,9 @@ from kube.schema import family
 from kube.takes import Client, Take, refusals, subnet_of, takes, vpc_of
 from kube.workload_findings import pod_findings
 
+_MOST = 10
+"""Of the gateways that do not take a pod."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClientReport:
@@ -50,11 +53,14 @@ def client_report(scene: Scene, client: Client) -> ClientReport:
     views = [view for view in scene.views.values() if view.resolution.router == client.router]
     taken = tuple(each for view in views for each in takes(view, client))
     findings = [*_uncovered(scene, client, taken, about)]
-    for view in views:
-        if not any(each.gateway == view.key for each in taken):
-            problem = "; ".join(refusals(view, client)) or "it names no source"
-            gateway = f"VpcEgressGateway {view.key}"
-            findings.append(Finding(Severity.NOTE, gateway, f"does not take it: {problem}"))
+    others = [view for view in views if not any(each.gateway == view.key for each in taken)]
+    for view in others[:_MOST]:
+        problem = "; ".join(refusals(view, client)) or "it names no source"
+        gateway = f"VpcEgressGateway {view.key}"
+        findings.append(Finding(Severity.NOTE, gateway, f"does not take it: {problem}"))
+    if len(others) > _MOST:
+        problem = f"{len(others) - _MOST} more gateways of its Vpc do not take it"
+        findings.append(Finding(Severity.NOTE, about, problem))
     findings += _shared(client, taken, about)
     for key in dict.fromkeys(each.gateway for each in taken):
         findings += (each for each in gateway_findings(scene, key) if is_bad([each]))
@@ -82,6 +88,6 @@ def _shared(client: Client, taken: tuple[Take, ...], about: str) -> Iterator[Fin
     for address in client.pod.addresses:
         gateways = sorted({each.gateway for each in taken if each.address == address})
         if len(gateways) > 1:
-            problem = f"{' and '.join(gateways)} both take {address}: which one is undefined"
+            problem = f"{' and '.join(gateways)} take {address}: which of them is undefined"
             remedy = "leave the pod to one gateway: take it out of the policies of the others"
             yield Finding(Severity.BROKEN, about, problem, remedy)

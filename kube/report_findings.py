@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from kube import conditions
 from kube.finding import Finding, Severity
@@ -17,9 +17,7 @@ _READY, _DRAINING = "ready", "draining"
 def report_findings(view: GatewayView) -> Iterator[Finding]:
     """Of pods that are in use and say something else, say nothing, or lag behind."""
     running = {pod.name for pod in view.pods if not pod.problem}
-    is_expected = bool(view.reports) or any(
-        each.type == "Applied" for each in conditions.parse(view.gateway.status)
-    )
+    is_expected = _has_watchers(view)
     newest = max(
         (each for each in (view.revision, *_revisions(view)) if each is not None), default=None
     )
@@ -32,6 +30,14 @@ def report_findings(view: GatewayView) -> Iterator[Finding]:
             problem = "does not report: what it has applied, and its sessions, are not known"
             remedy = f"kubectl logs {_ref(view, pod.name)} -c watch"
             yield Finding(Severity.DEGRADED, name, problem, remedy)
+
+
+def _has_watchers(view: GatewayView) -> bool:
+    watch = view.gateway.spec.agent.get("watch")
+    if isinstance(watch, Mapping) and watch.get("enabled") is False:
+        return False
+    found = conditions.parse(view.gateway.status)
+    return bool(view.reports) or any(each.type == "Applied" for each in found)
 
 
 def _revisions(view: GatewayView) -> Iterator[int | None]:

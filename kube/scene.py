@@ -94,9 +94,10 @@ class GatewayView:
         return resolve(self.gateway, self.scene.world, "")
 
     @property
-    def labels(self) -> dict[str, str]:
-        """What its Deployment and pods bear."""
-        return self.scene.identity.labels(self.gateway.metadata.name)
+    def is_carried_out(self) -> bool:
+        """Whether it has its pods, or is to have them: what runs of a gateway whose resource has
+        got faults stays as it is."""
+        return self.resolution.workload is not None or bool(self.workload_pods)
 
     @property
     def deployment_name(self) -> str:

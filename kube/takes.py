@@ -93,7 +93,7 @@ def vpc_of(client: Client, scene: Scene) -> str:
 
 def takes(view: GatewayView, client: Client) -> tuple[Take, ...]:
     """By what a gateway takes packets of each of a pod's addresses; empty if it does not."""
-    if client.obstacle or client.router != view.resolution.router:
+    if client.obstacle or client.router != view.resolution.router or not view.is_carried_out:
         return ()
     found = []
     for address in client.pod.addresses:
@@ -108,6 +108,8 @@ def takes(view: GatewayView, client: Client) -> tuple[Take, ...]:
 
 def refusals(view: GatewayView, client: Client) -> tuple[str, ...]:
     """Why a gateway of the pod's router does not take it, field by field."""
+    if not view.is_carried_out:
+        return ("its resource cannot be carried out",)
     shown = ", ".join(client.pod.addresses) or "no address"
     networks = [network for _, network in sources(view)]
     found = []
