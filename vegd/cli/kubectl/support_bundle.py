@@ -164,7 +164,7 @@ def _logs(options: argparse.Namespace, pod: Object, bundle: _Bundle) -> None:
             if kind and container["name"] not in restarted:
                 continue
             place = ("--namespace", namespace, name, "--container", container["name"])
-            command = ("logs", f"--tail={_LINES}", "--timestamps", *more, *place)
+            command = ("logs", f"--tail={_LINES}", *more, *place)
             file = f"logs/{namespace}/{name}/{container['name']}{kind}.txt"
             _packed(bundle, file, kubectl(options, *command))
 
