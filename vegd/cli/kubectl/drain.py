@@ -85,15 +85,15 @@ def _wait(options: argparse.Namespace, place: _Place) -> int:
             typer.echo(f"drained: nothing was forwarded for {quiet_s:.1f} s")
             return 0
         waited = time.monotonic() - begun
+        if told < 0 or waited - told >= _TELL_S:
+            told = waited
+            typer.echo(f"  for {lasts_s:.0f} s; the last packet was forwarded {quiet_s:.1f} s ago")
         if waited > options.timeout:
             typer.echo(
                 f"after {options.timeout:g} s there is still traffic; it drains on", err=True
             )
             typer.echo("  -> wait on with the same command, or end it by --undo", err=True)
             return 1
-        if waited - told >= _TELL_S or told < 0:
-            told = waited
-            typer.echo(f"  for {lasts_s:.0f} s; the last packet was forwarded {quiet_s:.1f} s ago")
         time.sleep(_LOOK_S)
 
 
