@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _find(options: argparse.Namespace, client: Client) -> tuple[Object, str]:
-    """The pod, and a warning if its gateway has no other one that is in use."""
+    """The pod, and a warning if its traffic has nowhere else to go, or will not go there."""
     namespace = options.namespace or client.namespace
     try:
         pod = await client.get(PODS, options.pod, namespace)
@@ -52,6 +52,8 @@ async def _find(options: argparse.Namespace, client: Client) -> tuple[Object, st
                 for each in view.pods
                 if each.name != options.pod and not each.problem and not _drains(view, each.name)
             ]
+            if not view.gateway.spec.bfd.enabled:
+                return pod, f"{view.key} has no BFD: OVN is not told, and goes on sending packets"
             nobody = f"no other pod of {view.key} is in use: its traffic stays on this one"
             return pod, "" if others else nobody
     remedy = "kubectl vegd status GATEWAY lists those of a gateway"
