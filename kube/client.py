@@ -66,8 +66,12 @@ class _Line(msgspec.Struct):
 class Client:
     """A connection to the API server; `close` it in the end."""
 
-    def __init__(self, api: ApiClient, timeout_s: float, silence_s: float) -> None:
+    def __init__(
+        self, api: ApiClient, timeout_s: float, silence_s: float, namespace: str = "default"
+    ) -> None:
         self._api = api
+        self.namespace = namespace
+        """Of the kubeconfig's context: what is meant where none is given."""
         self._timeout_s = timeout_s
         self._silence_s = silence_s
         self.calls: Counter[Call] = Counter()
@@ -80,6 +84,7 @@ class Client:
         cls,
         kubeconfig: Path | None = None,
         *,
+        context: str = "",
         agent: str = "vegd",
         timeout_s: float = _TIMEOUT_S,
         silence_s: float = _SILENCE_S,
@@ -87,30 +92,35 @@ class Client:
         """Read the credentials; nothing is asked yet.
 
         Without `kubeconfig` they come from the service account of the pod, else from the file in
-        ``KUBECONFIG`` or ``~/.kube/config``. `agent` is what the API server's log calls the caller.
-        A request is given up after `timeout_s`, a watch that says nothing for `silence_s` as well.
+        ``KUBECONFIG`` or ``~/.kube/config``; of a file its current context counts, or `context`.
+        `agent` is what the API server's log calls the caller. A request is given up after
+        `timeout_s`, a watch that says nothing for `silence_s` as well.
 
         Raises:
             Unconfigured: there are none, or they cannot be read.
         """
-        settings = Configuration()
+        settings, namespace = Configuration(), ""
         # What it has to say about a file is in its exceptions, too.
         logging.getLogger("kubernetes_asyncio").setLevel(logging.ERROR)
         try:
-            if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            is_inside = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+            if is_inside and kubeconfig is None and not context:
                 config.load_incluster_config(  # type: ignore[no-untyped-call]
                     client_configuration=settings
                 )
             else:
                 file = None if kubeconfig is None else str(kubeconfig)
-                await config.load_kube_config(file, client_configuration=settings)
+                loader = await config.load_kube_config(
+                    file, context or None, client_configuration=settings
+                )
+                namespace = (loader.current_context or {}).get("context", {}).get("namespace", "")
         except (config.ConfigException, OSError, TypeError, yaml.YAMLError) as exc:
             place = kubeconfig or "service account, $KUBECONFIG and ~/.kube/config"
             raise Unconfigured(f"no access to a cluster from {place}: {exc}") from exc
         settings.connection_pool_maxsize = _CONNECTIONS
         api = ApiClient(settings)
         api.user_agent = agent
-        return cls(api, timeout_s, silence_s)
+        return cls(api, timeout_s, silence_s, namespace or "default")
 
     async def close(self) -> None:
         """Close every connection; watches end."""

@@ -118,6 +118,31 @@ class View:
                 by_route=self._names(StaticRoute.TABLE, "bfd", ids, row),
             )
 
+    def router(self, name: str) -> Iterator[Row]:
+        """All policies, static routes and ports of a router, whoever's they are."""
+        for router in self._named(Ref("Logical_Router", (name,))):
+            for row in (*router.policies, *router.static_routes, *router.ports):
+                found = self._found(row)
+                if found is not None:
+                    yield found.row
+
+    def has_router(self, name: str) -> bool:
+        """Whether it is there."""
+        return bool(self._named(Ref("Logical_Router", (name,))))
+
+    def addresses(self, name: str) -> frozenset[str]:
+        """The members of an address set; none if it is not there."""
+        rows = self._named(Ref(AddressSet.TABLE, (name,)))
+        return frozenset(address for row in rows for address in row.addresses)
+
+    def groups_of(self, port: str) -> frozenset[str]:
+        """The port groups that a switch port is in."""
+        uuids = [row.uuid for row in self._named(Ref(SwitchPort.TABLE, (port,)))]
+        groups = self._idl.tables[PortGroup.TABLE].rows.values()
+        return frozenset(
+            group.name for group in groups if any(holds(group, "ports", each) for each in uuids)
+        )
+
     def _names(self, table: str, column: str, ids: Mapping[str, str], session: Any) -> bool:
         """Whether a row with the same owner names a session."""
         if column not in self._idl.tables[table].columns:

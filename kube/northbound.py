@@ -16,7 +16,8 @@ from kube.mirror import COLUMNS, View, make_indexes
 from kube.ovsdb import Database
 from kube.owners import GATEWAY_ID, VENDOR_ID, Owner
 from kube.rowdiff import Outcome, diff
-from kube.rows import Bfd, HaGroup, Ref, RouterPort, Row, SwitchPort
+from kube.rows import Bfd, HaGroup, Policy, Ref, RouterPort, Row, SwitchPort
+from kube.rowtrace import RouterRows
 
 _NAMED = frozenset({SwitchPort.TABLE, RouterPort.TABLE, HaGroup.TABLE, "Logical_Router"})
 
@@ -122,6 +123,22 @@ class Northbound:
         """The BFD rows of a port: their status, and whether a policy or a route names them."""
 
         return await self._database.read(lambda _: tuple(self._view.sessions(port)))
+
+    async def router(self, name: str, port: str, source: str) -> RouterRows:
+        """What decides about packets of a pod, by its switch port and address, at a router."""
+
+        def look(_: Any) -> RouterRows:
+            rows = tuple(self._view.router(name))
+            policies = [row for row in rows if isinstance(row, Policy)]
+            sets = {each: self._view.addresses(each) for row in policies for each in row.sets()}
+            for group in self._view.groups_of(port):
+                sets[f"{group}_ip{6 if ':' in source else 4}"] = frozenset({source})
+            ports = {ref.key[0] for row in rows for ref in row.refers() if ref.table == Bfd.TABLE}
+            looks = (look for each in ports for look in self._view.sessions(str(each)))
+            sessions = {look.key: str(look.status or "unknown") for look in looks}
+            return RouterRows(self._view.has_router(name), rows, sets, sessions)
+
+        return await self._database.read(look)
 
     async def changes(self) -> AsyncIterator[Changed]:
         """Where to look again, for ever; after a new connection everywhere.

@@ -1,146 +1,107 @@
-"""What gateway pods say of themselves in ``status.gateways[]``, and what follows from it. Pure.
+"""What the gateway pods say of themselves, in ``status.gateways[]`` of their resource. Pure.
 
-Each pod writes its own entry; nobody vouches for its shape, so an entry that cannot be read is one
-that is not there. An entry stays when its pod's watcher dies: what it says may be old.
+Every pod's watcher writes the entry of its own pod, of whatever version it is. So nothing of an
+entry is relied upon but the pod's name: what is missing, or has another shape, is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_address
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
 
-from kube.conditions import FALSE, TRUE, UNKNOWN, Wanted
-from kube.pods import GatewayPod
-
-_MOST = 10
-"""Of the pods that a message names."""
-PATIENCE_S = 10.0
-"""How long OVN and a pod may differ: each learns of a change in its own time."""
+UP = "Up"
+_READY = "ready"
 
 
-class Session(msgspec.Struct, frozen=True):
-    """One BFD session at its pod's end."""
+class _Part(msgspec.Struct, frozen=True, rename="camel"):
+    """Base of the parts below."""
+
+
+class Session(_Part, frozen=True):
+    """One BFD session as the pod sees it."""
 
     local: str = ""
+    peer: str = ""
     state: str = ""
-    reason: str = ""
+    reason: str | None = None
 
     @property
     def is_up(self) -> bool:
-        """Whether it is Up."""
-        return self.state.casefold() == "up"
+        """Whether the pod says so."""
+        return self.state.casefold() == UP.casefold()
 
 
-class Report(msgspec.Struct, frozen=True):
-    """As much of an entry as is decided by."""
+class PathReport(_Part, frozen=True):
+    """The way to the outside of one family, by the pod's probes."""
+
+    family: str = ""
+    state: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+class Ports(_Part, frozen=True):
+    """SNAT's ports of one external address."""
+
+    address: str = ""
+    used: int = 0
+    available: int = 0
+
+
+class Conntrack(_Part, frozen=True):
+    """The kernel's table of connections."""
+
+    entries: int = 0
+    maximum: int = 0
+
+
+class Report(_Part, frozen=True):
+    """What one pod says. `revision` is that of the configuration its kernel has."""
 
     pod: str
-    revision: int = 0
-    """Of the configuration that it has carried out; 0 if it does not know."""
+    node: str = ""
+    revision: int | None = None
+    state: str = ""
+    reasons: tuple[str, ...] = ()
+    draining: bool = False
+    internal_ips: tuple[str, ...] = msgspec.field(default=(), name="internalIPs")
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     bfd: tuple[Session, ...] = ()
+    paths: tuple[PathReport, ...] = ()
+    ports: tuple[Ports, ...] = ()
+    conntrack: Conntrack | None = None
 
-
-def newest(told: Mapping[str, Report]) -> int:
-    """The highest revision that a pod has."""
-    return max((each.revision for each in told.values()), default=0)
+    @property
+    def is_ready(self) -> bool:
+        """Whether it forwards and is not about to leave."""
+        return self.state == _READY and not self.draining
 
 
 def reports(status: Mapping[str, Any]) -> dict[str, Report]:
-    """The entries by their pods."""
-    found = {}
+    """By pod; empty where the resource has none, as those of Kube-OVN's own definition."""
     entries = status.get("gateways")
-    for each in entries if isinstance(entries, list) else ():
+    found = (_report(each) for each in entries) if isinstance(entries, list) else ()
+    return {each.pod: each for each in found if each is not None}
+
+
+def _report(entry: Any) -> Report | None:
+    if not isinstance(entry, Mapping) or not entry.get("pod"):
+        return None
+    try:
+        return msgspec.convert(dict(_readable(entry)), Report)
+    except msgspec.ValidationError:
+        return None
+
+
+def _readable(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields that have the shape which is known here."""
+    for each in msgspec.structs.fields(Report):
+        value = entry.get(each.encode_name)
+        if value is None:
+            continue
         try:
-            report = msgspec.convert(each, Report)
+            msgspec.convert(value, each.type)
         except msgspec.ValidationError:
             continue
-        found[report.pod] = report
-    return found
-
-
-def applied(pods: Iterable[GatewayPod], told: Mapping[str, Report], revision: int) -> Wanted:
-    """Whether every pod that is in use has the newest configuration; `revision` is 0 if that is not
-    known."""
-    names = [pod.name for pod in pods if not pod.problem]
-    if not revision:
-        return Wanted(UNKNOWN, "NotWritten", "the configuration could not be written")
-    if not names:
-        return Wanted(UNKNOWN, "NoPods", "no pod is in use")
-    has = {name: told[name].revision for name in names if name in told and told[name].revision}
-    behind = [f"{name} has {each}" for name, each in has.items() if each < revision]
-    silent = [name for name in names if name not in has]
-    done = len(names) - len(behind) - len(silent)
-    text = f"{done} of {len(names)} pods have revision {revision}"
-    if behind:
-        return Wanted(FALSE, "Behind", "; ".join([text, *_some(behind)]))
-    if silent:
-        remedy = "look at the log of the container watch"
-        told_nothing = f"not reported by {', '.join(_some(silent))}: {remedy}"
-        return Wanted(UNKNOWN, "NotReported", f"{text}; {told_nothing}")
-    return Wanted(TRUE, "AllPods", text)
-
-
-class Disagreement(NamedTuple):
-    """A session that is up at one end only."""
-
-    hop: str
-    pod: str
-    ovn: str
-    """OVN's word."""
-    said: str
-    """The pod's word."""
-
-    def __str__(self) -> str:
-        remedy = (
-            "OVN sends packets there that may be lost; restart ovn-controller on the node of the "
-            "VPC's BFD port"
-            if self.ovn == "up"
-            else "OVN sends no packets there; look whether ovn-northd runs, and ovn-controller on "
-            "the node of the VPC's BFD port"
-        )
-        return f"{self.hop} is {self.ovn} in OVN and {self.said} in its pod {self.pod}: {remedy}"
-
-
-def disagreements(
-    pods: Iterable[GatewayPod], told: Mapping[str, Report], sessions: Mapping[str, str]
-) -> Iterator[Disagreement]:
-    """Where OVN's view of a next hop and that of its pod differ now."""
-    for pod in pods:
-        report = told.get(pod.name)
-        ours = {_usual(each.local): each for each in report.bfd} if report else {}
-        for address in pod.internal:
-            hop = _usual(address)
-            if hop not in ours or hop not in sessions:
-                continue
-            if ours[hop].is_up is not (sessions[hop] == "up"):
-                yield Disagreement(hop, pod.name, sessions[hop], ours[hop].state or "unknown")
-
-
-def lasting(
-    now: Iterable[Disagreement], since_s: Mapping[str, float], now_s: float
-) -> tuple[tuple[Disagreement, ...], dict[str, float]]:
-    """Those that have been there for `PATIENCE_S`, and since when each has been, by its hop."""
-    found = tuple(now)
-    begun = {each.hop: since_s.get(each.hop, now_s) for each in found}
-    return tuple(each for each in found if now_s - begun[each.hop] >= PATIENCE_S), begun
-
-
-def interest(status: Mapping[str, Any]) -> frozenset[Report]:
-    """What of all entries is decided by: the rest may change as it likes."""
-    return frozenset(reports(status).values())
-
-
-def _usual(text: str) -> str:
-    """An address in its usual spelling; what is none as it is."""
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return text
-
-
-def _some(items: list[str]) -> list[str]:
-    more = len(items) - _MOST
-    return [*items[:_MOST], *([f"{more} more"] if more > 0 else [])]
+        yield each.encode_name, value

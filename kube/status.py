@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from kube.agreement import Disagreement
 from kube.conditions import FALSE, TRUE, UNKNOWN, Wanted
 from kube.identity import Identity
 from kube.pods import GatewayPod
-from kube.reports import Disagreement
 from kube.resolve import Resolution
 from kube.schema import EgressGateway, Fault
 

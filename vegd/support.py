@@ -23,6 +23,8 @@ from vegd.yamltext import parse_yaml
 REMOVED = "(removed)"
 
 _SECRET = re.compile(r"key|pass|secret|token|credential", re.IGNORECASE)
+_SECRET_ENV = re.compile(r"pass|secret|token|credential|(^|_)key($|_)", re.IGNORECASE)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SHORTEST = 4
 """A shorter key would be found in the middle of words and numbers everywhere."""
 
@@ -45,6 +47,36 @@ def _without_secrets(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [_without_secrets(each, name) for each in value]
     return REMOVED if _SECRET.search(name) and value is not None else value
+
+
+def safe_object(value: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of the API server without what may be secret: values of environment variables that
+    are named so, vegd's configuration as `safe_configuration` leaves it, and the copy of the whole
+    that kubectl keeps in an annotation. Who has written which field is left out as well."""
+    metadata = dict(value.get("metadata") or {})
+    metadata.pop("managedFields", None)
+    notes = metadata.get("annotations")
+    if notes:
+        metadata["annotations"] = {k: v for k, v in notes.items() if k != _LAST_APPLIED}
+    safe = {name: _without_env(each) for name, each in value.items()} | {"metadata": metadata}
+    data = safe.get("data")
+    if value.get("kind", "ConfigMap") == "ConfigMap" and isinstance(data, Mapping):
+        safe["data"] = {
+            name: safe_configuration(str(text).encode())[0] for name, text in data.items()
+        }
+    return safe
+
+
+def _without_env(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_env(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {name: _without_env(each) for name, each in value.items()}
+    is_secret = _SECRET_ENV.search(str(value.get("name", "")))
+    if is_secret and isinstance(value.get("value"), str):
+        kept["value"] = REMOVED
+    return kept
 
 
 def _key_files(value: Any) -> Iterable[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vegd.support import REMOVED, archive, safe_configuration, scrub
+from vegd.support import REMOVED, archive, safe_configuration, safe_object, scrub
 
 KEY = "s3cr3t-BFD-word"
 RAW = bytes(range(0xA0, 0xB0))
@@ -64,3 +64,19 @@ def test_a_key_file_that_is_missing_or_short_spoils_nothing(tmp_path: Path) -> N
     assert scrub(b"tx 100 ms, 1 of 2", secrets) == b"tx 100 ms, 1 of 2"
     (tmp_path / "bfd-1").unlink()
     assert safe_configuration(data)[1] == frozenset()
+
+
+def test_an_object_of_the_cluster_keeps_no_secret_in_its_environment_or_configuration() -> None:
+    env = [{"name": "BGP_PASSWORD", "value": "hunter2"}, {"name": "POD_IPS", "value": "10.0.0.1"}]
+    container = {"name": "gateway", "env": env}
+    applied = {"kubectl.kubernetes.io/last-applied-configuration": "hunter2", "kept": "yes"}
+    pod = {
+        "metadata": {"name": "gw-0", "managedFields": [{}], "annotations": applied},
+        "spec": {"containers": [container], "serviceAccountName": "gw-vegd"},
+    }
+    safe = safe_object(pod)
+    assert "hunter2" not in str(safe)
+    assert safe["metadata"] == {"name": "gw-0", "annotations": {"kept": "yes"}}
+    assert safe["spec"]["containers"][0]["env"][1] == env[1]
+    config = {"metadata": {"name": "c"}, "data": {"gateway.yaml": "name: gw\npassword: hunter2\n"}}
+    assert safe_object(config)["data"] == {"gateway.yaml": f"name: gw\npassword: {REMOVED}\n"}

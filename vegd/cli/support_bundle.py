@@ -61,7 +61,7 @@ def support_bundle(
 
     name = f"vegd-support-{platform.node()}-{time.strftime('%Y%m%dT%H%M%S')}"
     path = Path(f"{name}.tar.gz") if output is None else output
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             text, secrets = safe_configuration(config.read_bytes())
         except OSError as exc:
@@ -129,7 +129,7 @@ def _versions() -> bytes:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BinaryIO]:
     """The new file; it is removed again if it could not be filled."""
     try:
         # Nobody else may read it, and nothing that is there is written over.

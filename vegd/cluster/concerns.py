@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kube import definitions
+from kube.agreement import interest
 from kube.identity import Identity, label_value
 from kube.informer import Change, Deleted, Synced, Upserted
 from kube.objects import (
@@ -26,7 +27,6 @@ from kube.objects import (
     Resource,
 )
 from kube.pods import Pod
-from kube.reports import interest
 from kube.resolve import DEFAULT_VPC
 from kube.schema import Named
 from kube.selection import Key, Selection, key_of

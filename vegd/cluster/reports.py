@@ -8,18 +8,18 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from kube.conditions import Wanted
-from kube.objects import PODS, Object, Resource
-from kube.pods import GatewayPod
-from kube.reports import (
+from kube.agreement import (
     PATIENCE_S,
     Disagreement,
     applied,
     disagreements,
     lasting,
     newest,
-    reports,
 )
+from kube.conditions import Wanted
+from kube.objects import PODS, Object, Resource
+from kube.pods import GatewayPod
+from kube.reports import reports
 from kube.schema import EgressGateway
 from kube.selection import Key
 from vegd.cluster.writer import Writer

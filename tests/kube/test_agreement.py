@@ -5,17 +5,9 @@ from typing import Any
 
 import pytest
 
+from kube.agreement import PATIENCE_S, applied, disagreements, interest, lasting
 from kube.pods import GatewayPod, gates
-from kube.reports import (
-    PATIENCE_S,
-    Report,
-    Session,
-    applied,
-    disagreements,
-    interest,
-    lasting,
-    reports,
-)
+from kube.reports import Report, Session, reports
 
 _PODS = (
     GatewayPod("g-1", "n1", ("192.168.0.2", "fd00::2"), ("172.17.0.2", "fd17::2"), True, ""),
@@ -49,13 +41,13 @@ def test_a_change_is_applied_when_every_pod_in_use_reports_it(
 
 def test_a_pod_that_is_not_in_use_is_not_waited_for() -> None:
     waiting = _PODS[1]._replace(problem="pod g-2 is not ready")
-    assert applied((_PODS[0], waiting), {"g-1": Report("g-1", 4)}, 4).status == "True"
+    assert applied((_PODS[0], waiting), {"g-1": Report(pod="g-1", revision=4)}, 4).status == "True"
     assert applied((waiting,), {}, 4).reason == "NoPods"
     assert applied(_PODS, {}, 0).reason == "NotWritten"
 
 
 def _told(state: str) -> dict[str, Report]:
-    return {"g-1": Report("g-1", 1, (Session("fd00:0::2", state),))}
+    return {"g-1": Report(pod="g-1", revision=1, bfd=(Session(local="fd00:0::2", state=state),))}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""``kubectl vegd drain``: take a gateway pod out of use, and wait until nothing passes it."""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import typer
+
+from kube.client import Client
+from kube.errors import NotFound
+from kube.objects import PODS, Object
+from kube.scene import GatewayView
+from vegd.cli.kubectl.asking import ask, execute, gateway_container, identity
+from vegd.cli.kubectl.looking import gateways_alone
+from vegd.errors import Unreachable, UsageError, VegdError
+
+_LOOK_S, _TELL_S = 1.0, 2.0
+_Place = tuple[str, str, str]
+"""Namespace, pod and container."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Drain it, or end the drain. Exit status: 0 done, 1 there was traffic to the end."""
+    pod, last = ask(options, lambda client: _find(options, client))
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    containers = [each["name"] for each in pod["spec"]["containers"]]
+    place = (namespace, name, gateway_container(containers))
+    if last and not options.undo:
+        typer.echo(f"note: {last}", err=True)
+    _say(options, place, "undrain" if options.undo else "drain")
+    if options.undo:
+        typer.echo(f"{namespace}/{name} is not draining any more; its sessions come up again")
+        return 0
+    typer.echo(f"{namespace}/{name} drains: its sessions are AdminDown, forwarding goes on")
+    return _wait(options, place)
+
+
+async def _find(options: argparse.Namespace, client: Client) -> tuple[Object, str]:
+    """The pod, and a warning if its traffic has nowhere else to go, or will not go there."""
+    namespace = options.namespace or client.namespace
+    try:
+        pod = await client.get(PODS, options.pod, namespace)
+    except NotFound as exc:
+        remedy = "give its namespace by -n"
+        raise UsageError(f"there is no Pod {namespace}/{options.pod}; {remedy}") from exc
+    scene = await gateways_alone(client, identity(options), namespace)
+    for view in scene.views.values():
+        if any(each["metadata"]["name"] == options.pod for each in view.workload_pods):
+            others = [
+                each.name
+                for each in view.pods
+                if each.name != options.pod and not each.problem and not _drains(view, each.name)
+            ]
+            if not view.gateway.spec.bfd.enabled:
+                return pod, f"{view.key} has no BFD: OVN is not told, and goes on sending packets"
+            nobody = f"no other pod of {view.key} is in use: its traffic stays on this one"
+            return pod, "" if others else nobody
+    remedy = "kubectl vegd status GATEWAY lists those of a gateway"
+    raise UsageError(f"{namespace}/{options.pod} is no pod of a gateway; {remedy}")
+
+
+def _drains(view: GatewayView, pod: str) -> bool:
+    report = view.reports.get(pod)
+    return report is not None and report.draining
+
+
+def _say(options: argparse.Namespace, place: _Place, command: str) -> None:
+    """Run a command of vegd's in the pod. Raises Unreachable with what it said if it failed."""
+    done = execute(options, place, ["vegd", command])
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Unreachable(f"{place[0]}/{place[1]}: {said[0] if said else 'vegd failed'}")
+
+
+def _wait(options: argparse.Namespace, place: _Place) -> int:
+    """Until nothing has been forwarded for a while, with a line whenever that tells more."""
+    begun, told = time.monotonic(), -1.0
+    while True:
+        drain = _status(options, place).get("drain")
+        if drain is None:
+            raise VegdError(
+                f"{place[0]}/{place[1]} does not drain any more: somebody has undone it"
+            )
+        quiet_s, lasts_s = float(drain["quietS"]), float(drain["lastsS"])
+        if quiet_s >= options.quiet_for:
+            typer.echo(f"drained: nothing was forwarded for {quiet_s:.1f} s")
+            return 0
+        waited = time.monotonic() - begun
+        if told < 0 or waited - told >= _TELL_S:
+            told = waited
+            typer.echo(f"  for {lasts_s:.0f} s; the last packet was forwarded {quiet_s:.1f} s ago")
+        if waited > options.timeout:
+            typer.echo(
+                f"after {options.timeout:g} s there is still traffic; it drains on", err=True
+            )
+            typer.echo("  -> wait on with the same command, or end it by --undo", err=True)
+            return 1
+        time.sleep(_LOOK_S)
+
+
+def _status(options: argparse.Namespace, place: _Place) -> dict[str, Any]:
+    """What the daemon in the pod says. Raises Unreachable."""
+    done = execute(options, place, ["vegd", "status", "--json"])
+    try:
+        status: dict[str, Any] = json.loads(done.stdout)
+    except ValueError as exc:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Unreachable(f"{place[0]}/{place[1]}: {said[0] if said else 'no status'}") from exc
+    return status
