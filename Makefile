@@ -1,5 +1,7 @@
 # Two commands do everything, and install what they need first:
 #   make demo [ROUTER=linux|ovn]   the main job on real packets, with a report and a picture
+#   make demo-cluster              a whole cluster, and everything that may happen to a gateway there
+#   make docs-walkthrough          docs/walkthrough.md anew, from what its commands print
 #   make test                      every test but those of the cluster
 #   make test-cluster              the tests on a real Kubernetes API server; the first run builds it
 #   make bench-bfd [QUICK=1]       BFD daemons side by side, with a report and a picture
@@ -25,7 +27,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
 OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
 BENCH_PACKAGES := iperf3 iptables
-CLUSTER_PACKAGES := $(OVN_PACKAGES) debian-archive-keyring debootstrap etcd-server openssl
+LAB_CLUSTER_PACKAGES := $(OVN_PACKAGES) curl etcd-server openssl
+CLUSTER_PACKAGES := $(LAB_CLUSTER_PACKAGES) debian-archive-keyring debootstrap
 IMAGE_PACKAGES := buildah debian-archive-keyring debootstrap
 TEST_PACKAGES := $(OVN_PACKAGES) $(IMAGE_PACKAGES) bird2 crun frr openssl prometheus systemd tshark
 
@@ -72,6 +75,16 @@ $(VENV)/ready: pyproject.toml | run-packages
 .PHONY: demo
 demo: $(if $(filter ovn,$(ROUTER)),ovn-packages) $(VENV)/ready
 	$(SUDO) $(BIN)/vegd lab demo --router $(ROUTER)
+
+.PHONY: demo-cluster docs-walkthrough lab-cluster-packages
+lab-cluster-packages: run-packages
+	$(call install_packages,$(LAB_CLUSTER_PACKAGES))
+demo-cluster: lab-cluster-packages $(VENV)/ready
+	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
+	$(SUDO) $(BIN)/vegd lab demo-cluster
+docs-walkthrough: lab-cluster-packages $(VENV)/ready
+	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
+	$(SUDO) $(BIN)/python -m tests.support.walkthrough docs/walkthrough.md
 
 .PHONY: test
 test: test-packages $(VENV)/ready

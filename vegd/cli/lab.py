@@ -273,6 +273,25 @@ def demo(
     run_demo(options, probe_ms, report, picture)
 
 
+@app.command("demo-cluster")
+def demo_cluster(
+    prefix: Prefix = "vegd-demo",
+    report: Annotated[Path, typer.Option(help="The report to write.")] = Path("demo-cluster.json"),
+    picture: Annotated[Path, typer.Option(help="The picture to write.")] = Path("demo-cluster.svg"),
+) -> None:
+    """Play on a cluster what may happen to a gateway there: policies and timers changed, scaled,
+    upgraded, drained, killed, a node gone, API server and OVN restarted; each scene is checked.
+
+    Exit status: 0 every scene passed, 1 one has not.
+    """
+    _require_cluster()
+    from vegd.lab.cluster.cluster import ClusterLab, ClusterOptions  # noqa: PLC0415
+    from vegd.lab.cluster.story import run_story  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    run_story(ClusterLab(ClusterOptions(prefix)), report, picture)
+
+
 def _kind(router: str) -> "RouterKind":
     from vegd.lab.errors import BadRequest  # noqa: PLC0415
     from vegd.lab.topology import RouterKind  # noqa: PLC0415

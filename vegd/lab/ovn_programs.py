@@ -32,6 +32,11 @@ class OvnPrograms:
         """What to start a program by."""
         return program if self.bin is None else str(self.bin / program)
 
+    def version(self) -> str:
+        """Such as ``23.03.1``. Raises LabError."""
+        first, *_ = namespaces.run([self.find("ovn-nbctl"), "--version"]).splitlines()
+        return first.rpartition(" ")[2]
+
     def require(self) -> None:
         """Raises LabError that names the packages which are missing."""
         missing = {

@@ -10,13 +10,13 @@ from typing import Any
 import typer
 
 from kube.client import Client
+from kube.configuration import configuration
 from kube.errors import NotFound
 from kube.finding import Finding, is_bad
 from kube.northbound import Northbound
 from kube.rowtrace import RowTrace, row_trace, verify
 from kube.scene import Scene
 from kube.trace import Trace, Verdict, trace
-from kube.workload import configuration
 from vegd.cli.kubectl.asking import ask, complaints, identity
 from vegd.cli.kubectl.looking import everything, pod_client
 from vegd.cli.kubectl.probing import Probe, probe

@@ -82,6 +82,11 @@ class ClusterLab:
         return cls(ClusterOptions(**document), programs)
 
     @property
+    def ovn_version(self) -> str:
+        """Of the routers."""
+        return self._programs.version()
+
+    @property
     def kubeconfig(self) -> Path:
         """For kubectl, as administrator."""
         return self._directory / "control-plane" / "kubeconfig"

@@ -25,6 +25,7 @@ WITHIN_S = 240.0
 _WELL = {"Ready": "True", "BFDHealthy": "True", "Applied": "True"}
 """Conditions of a gateway that is as its resource says, at both ends and in every pod."""
 _TABLE = "vegd_lab_fault"
+_DYING_S = 10.0
 
 
 class Hands:
@@ -79,6 +80,15 @@ class Hands:
             )
             for pod in self._staying(f"app={self._clients}")
         ]
+
+    def external_of(self, pod: Json) -> list[str]:
+        """The addresses of a gateway pod in the network outside."""
+        return [str(address) for each in _networks(pod) for address in each["ips"]]
+
+    def empty_node(self) -> str:
+        """A node on which no client is, that may go."""
+        used = {pod["spec"]["nodeName"] for pod in self._staying(f"app={self._clients}")}
+        return next(name for name in self.lab.options.node_names if name not in used)
 
     def _staying(self, label: str) -> list[Json]:
         items: list[Json] = self.read("pods", "-l", label)["items"]
@@ -146,6 +156,23 @@ class Hands:
                 found["engine"] = pid
         return found
 
+    def restart(self, role: str) -> None:
+        """SIGKILL to a process of the lab, which is then started again by the same words."""
+        pid = self.lab.process(role).pid
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        os.kill(pid, signal.SIGKILL)
+        for _ in poll_until(_DYING_S):
+            if self.lab.state.process(role) is None:
+                break
+        self.lab.state.start(role, None, [each.decode() for each in words])
+
+    def kill_ovn_controllers(self) -> None:
+        """SIGKILL to ovn-controller on each node; who watches it starts it again."""
+        for node in self.lab.network.nodes.values():
+            for pid in namespaces.pids(node.namespace):
+                if _name(pid) == _name(_parent(pid)) == "ovn-controller":
+                    os.kill(pid, signal.SIGKILL)
+
     def kill(self, pod: Json, process: str) -> None:
         """SIGKILL to a process of a gateway pod. Raises SceneFailed if it does not run."""
         pids = self.processes(pod)
@@ -156,7 +183,7 @@ class Hands:
     def cut_upstream(self, pod: Json) -> None:
         """The world behind a gateway dies: what the pod sends by `net1` gets no answer, and only
         neighbours are still found."""
-        (mac,) = {link["address"] for link in namespaces.ip_json(self.namespace_of(pod), "net1")}
+        (mac,) = {each["mac"] for each in _networks(pod)}
         ruleset = f"""table bridge {_TABLE} {{
             chain upstream {{
                 type filter hook prerouting priority -500
@@ -170,6 +197,22 @@ class Hands:
         """It is back."""
         script = f"add table bridge {_TABLE}\ndelete table bridge {_TABLE}\n"
         namespaces.run(namespaces.inside(self.lab.network.outside, "nft", "-f", "-"), stdin=script)
+
+
+def _networks(pod: Json) -> list[Json]:
+    """What Multus has attached, as it says."""
+    annotations = pod["metadata"]["annotations"]
+    wanted = annotations["k8s.v1.cni.cncf.io/networks"]
+    told: list[Json] = json.loads(annotations["k8s.v1.cni.cncf.io/network-status"])
+    return [each for each in told if each["name"] == wanted]
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _descendants(pid: int) -> Iterator[int]:

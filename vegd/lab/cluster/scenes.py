@@ -5,7 +5,6 @@ Connections may be cut only where the gateway that holds their translation goes,
 spreads them anew over another number of gateways.
 """
 
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -102,19 +101,16 @@ def _upstream_back(hands: Hands) -> None:
 
 
 def _node_drained(hands: Hands) -> None:
-    node = hands.pods()[0]["spec"]["nodeName"]
-    hands.kubectl("cordon", node)
-    for pod in hands.pods():
-        if pod["spec"]["nodeName"] == node:
-            hands.evict(pod["metadata"]["name"])
+    node = hands.empty_node()
+    label = f"ovn.kubernetes.io/vpc-egress-gateway={hands.gateway}"
+    hands.kubectl("drain", node, "--delete-emptydir-data", f"--pod-selector={label}")
     hands.settle(PODS)
     hands.kubectl("uncordon", node)
+    _spread(hands)
 
 
 def _node_gone(hands: Hands) -> None:
-    """Power off, of a node on which no client is; its pods are missed, and come elsewhere once
-    they are deleted."""
-    node = hands.node_without_clients()
+    node = hands.empty_node()
     lost = [pod for pod in hands.pods() if pod["spec"]["nodeName"] == node]
     if not lost:
         raise SceneFailed(f"no gateway pod is on {node}")
@@ -123,19 +119,19 @@ def _node_gone(hands: Hands) -> None:
 
 
 def _node_back(hands: Hands) -> None:
-    hands.lab.start_node(hands.node_without_clients())
+    hands.lab.start_node(hands.empty_node())
     hands.settle(PODS)
+    _spread(hands)
 
 
 def _controller_restarted(hands: Hands) -> None:
-    hands.stop_process("controller", signal.SIGKILL)
-    hands.lab.start_controller()
+    hands.restart("controller")
     _policy_added(hands)
     _policy_removed(hands)
 
 
 def _api_server_restarted(hands: Hands) -> None:
-    hands.restart_api_server()
+    hands.restart("kube-apiserver")
     _policy_added(hands)
     _policy_removed(hands)
 
@@ -148,8 +144,16 @@ def _databases_restarted(hands: Hands) -> None:
 
 
 def _ovn_controllers_restarted(hands: Hands) -> None:
-    hands.lab.network.restart_controllers()
+    hands.kill_ovn_controllers()
     hands.settle(PODS)
+
+
+def _spread(hands: Hands) -> None:
+    """Have a pod on each node again."""
+    pods = hands.pods()
+    if len({pod["spec"]["nodeName"] for pod in pods}) < PODS:
+        hands.kubectl("delete", "pod", pods[0]["metadata"]["name"])
+        hands.settle(PODS)
 
 
 SCENES = (
