@@ -67,7 +67,8 @@ class BfdPorts:
             nodes = self._nodes(port.chassis)
             told = {"name": owner.port, "ip": vpc.spec.bfd_port.ip, "nodes": nodes}
             await self._say(vpc, told)
-            waits = gateways_live and history.down_s and not history.answered and not has_stub
+            # Also while no gateway lives: nobody tells of the VPC when one begins to.
+            waits = history.down_s and not history.answered and not has_stub
             return STUB_PATIENCE_S / 4 if waits else None
         except (KubeError, DatabaseError) as exc:
             raise NotDone(str(exc)) from exc
