@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _MANAGER = "kube-ovn-controller"
 _LOOK_S = 5.0
-"""How often addresses in use are counted."""
+"""How often addresses in use are counted, and BFD ports looked for."""
 
 
 async def run(client: Client, network: Network) -> None:
@@ -137,6 +137,7 @@ class _KubeOvn:
             else:
                 network.ensure_outside(subnets.with_lengths(shape))
             self._made[name] = shape
+        network.place_bfd_ports()
         return there
 
     async def _replace(self, value: Object) -> None:
