@@ -109,7 +109,7 @@ class _KubeOvn:
         used = await asyncio.to_thread(self._shape, set(vpcs), wanted)
         for name, shape in shapes.items():
             missing = f"spec.vpc: there is no Vpc {shape.vpc}; create it or name another"
-            there = subnets.status(specs[name], used.get(name) if shape.vpc else None)
+            there = subnets.status(specs[name], used.get(name, 0) if shape.vpc else None)
             told = there if name in wanted else subnets.refused(missing)
             await self._say(SUBNETS, given[name], told)
         for name, value in vpcs.items():
