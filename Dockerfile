@@ -19,7 +19,8 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_COMPILE=1 PIP_QUIET=2 PIP_ROOT=/out PIP_R
 COPY kube/requirements.txt /src/kube/
 RUN --mount=type=secret,id=ca \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
-    pip install --no-deps --require-hashes --only-binary=:all: --requirement=/src/kube/requirements.txt
+    pip install --no-deps --ignore-installed --require-hashes --only-binary=:all: \
+      --requirement=/src/kube/requirements.txt
 COPY pyproject.toml README.md LICENSE-* /src/
 COPY bfd /src/bfd
 COPY dataplane /src/dataplane

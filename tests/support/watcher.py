@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import yaml
 
 from kube import definitions
-from kube.objects import CONFIG_MAPS, Object
+from kube.objects import CONFIG_MAPS, Object, Resource
+from vegd.lab.cluster.control_plane import ControlPlane, Refused
 from tests.support.daemon import Site, eventually
 from tests.support.dataplane import inside_thread
-from vegd.lab.cluster.control_plane import ControlPlane, Refused
 
 GATEWAYS = definitions.gateways()
 GATEWAY, CONFIG_MAP, POD, NODE = "gw", "gw-vegd", "gw-6c8d9-x2x4z", "node1"
@@ -29,8 +29,15 @@ _ACCOUNTS = "vegd-system"
 class World:
     """A gateway's objects in a namespace, and an account that may do what its pods may."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, site: Site) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        namespace: str,
+        site: Site,
+        resource: Resource = GATEWAYS,
+    ) -> None:
         self.plane = plane
+        self.resource = resource
         self.namespace = namespace
         self.site = site
         self.account = f"watch-{namespace}"
@@ -46,7 +53,7 @@ class World:
         """The gateway, the account with its rights, and the ConfigMap."""
         self.kubectl("create", "namespace", _ACCOUNTS, ok=("AlreadyExists",))
         self.kubectl("create", "serviceaccount", self.account, "-n", _ACCOUNTS)
-        self.allow(RIGHTS)
+        self.allow(rights(self.resource))
         self.kubectl(
             *("create", "rolebinding", self.account, "-n", self.namespace),
             *(f"--role={self.account}", f"--serviceaccount={_ACCOUNTS}:{self.account}"),
@@ -58,7 +65,7 @@ class World:
     def create_gateway(self) -> None:
         """The resource, as a user writes it."""
         spec = {"externalSubnet": "outside", "policies": [{"snat": True, "subnets": ["inside"]}]}
-        self.apply(GATEWAYS.api_version, GATEWAYS.kind, GATEWAY, {"spec": spec})
+        self.apply(self.resource.api_version, self.resource.kind, GATEWAY, {"spec": spec})
 
     def allow(self, rules: list[Object]) -> None:
         """The Role of the account, with these rules and no other."""
@@ -90,6 +97,11 @@ class World:
         assert not done.returncode or any(word in done.stderr for word in ok), done.stderr
         return done.stdout.strip()
 
+    def renew_account(self) -> None:
+        """Another account of the same name and rights: tokens of before are void."""
+        self.kubectl("delete", "serviceaccount", self.account, "-n", _ACCOUNTS)
+        self.kubectl("create", "serviceaccount", self.account, "-n", _ACCOUNTS)
+
     def token(self) -> str:
         """A new token of the account."""
         return self.kubectl("create", "token", self.account, "-n", _ACCOUNTS)
@@ -100,7 +112,7 @@ class World:
 
     def gateway(self) -> Object:
         """The resource."""
-        path = GATEWAYS.path(self.namespace, GATEWAY)
+        path = self.resource.path(self.namespace, GATEWAY)
         return dict(self.plane.request("GET", path))
 
     def entries(self) -> list[Object]:
@@ -113,30 +125,35 @@ class World:
             return next((each for each in self.entries() if each["pod"] == POD), {})
         return {}
 
-    def until_entry(self, **values: Any) -> Object:
-        """Wait for an entry with these values."""
+    def until_entry(self, reason: str = "", **values: Any) -> Object:
+        """Wait for an entry with these values, and with a reason if one is named."""
         found: Object = {}
 
         def is_there() -> bool:
             found.clear()
             found.update(self.entry())
-            return bool(found) and all(found.get(name) == each for name, each in values.items())
+            wanted = all(found.get(name) == each for name, each in values.items())
+            return bool(found) and wanted and (not reason or reason in found["reasons"])
 
         with _told(found):
-            eventually(is_there, f"an entry with {values}", within_s=90)
+            eventually(is_there, f"an entry with {values} {reason}", within_s=90)
         return found
 
     def report_as(self, pod: str, **values: Any) -> None:
         """What the watcher of another pod would report."""
+        self.report(f"vegd-watch/{pod}", [{"pod": pod, **values}])
+
+    def report(self, manager: str, entries: list[Object]) -> None:
+        """Entries under somebody's name."""
         self.plane.request(
             "PATCH",
-            GATEWAYS.path(self.namespace, GATEWAY, "status")
-            + f"?fieldManager=vegd-watch/{pod}&force=true",
+            self.resource.path(self.namespace, GATEWAY, "status")
+            + f"?fieldManager={manager}&force=true",
             {
-                "apiVersion": GATEWAYS.api_version,
-                "kind": GATEWAYS.kind,
+                "apiVersion": self.resource.api_version,
+                "kind": self.resource.kind,
                 "metadata": {"name": GATEWAY, "namespace": self.namespace},
-                "status": {"gateways": [{"pod": pod, **values}]},
+                "status": {"gateways": entries},
             },
             content_type=_APPLY,
         )
@@ -151,6 +168,7 @@ class World:
             "VEGD_GATEWAY": GATEWAY,
             "POD_NAME": POD,
             "NODE_NAME": NODE,
+            "VEGD_API_GROUP": self.resource.group,
         }
 
     @contextlib.contextmanager
@@ -163,26 +181,22 @@ class World:
             watcher.kill()
 
 
-RIGHTS: list[Object] = [
-    {
-        "apiGroups": [""],
-        "resources": [CONFIG_MAPS.plural],
-        "resourceNames": [CONFIG_MAP],
-        "verbs": ["list", "watch"],
-    },
-    {
-        "apiGroups": [GATEWAYS.group],
-        "resources": [GATEWAYS.plural],
-        "resourceNames": [GATEWAY],
-        "verbs": ["get"],
-    },
-    {
-        "apiGroups": [GATEWAYS.group],
-        "resources": [f"{GATEWAYS.plural}/status"],
-        "resourceNames": [GATEWAY],
-        "verbs": ["patch"],
-    },
-]
+def rights(resource: Resource) -> list[Object]:
+    """Those of a gateway's pod (docs/watcher.md)."""
+    return [
+        _right("", CONFIG_MAPS.plural, CONFIG_MAP, "list", "watch"),
+        _right(resource.group, resource.plural, GATEWAY, "get"),
+        _right(resource.group, f"{resource.plural}/status", GATEWAY, "patch"),
+    ]
+
+
+def _right(group: str, plural: str, name: str, *verbs: str) -> Object:
+    return {
+        "apiGroups": [group],
+        "resources": [plural],
+        "resourceNames": [name],
+        "verbs": [*verbs],
+    }
 
 
 class Watcher:
@@ -250,13 +264,15 @@ def _serve(listener: socket.socket, address: tuple[str, int]) -> None:
     with contextlib.suppress(OSError):
         while True:
             near, _ = listener.accept()
-            try:
-                far = socket.create_connection(address)
-            except OSError:
-                near.close()
-                continue
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+            threading.Thread(target=_join, args=(near, address), daemon=True).start()
+
+
+def _join(near: socket.socket, address: tuple[str, int]) -> None:
+    with near, contextlib.suppress(OSError), socket.create_connection(address) as far:
+        back = threading.Thread(target=_pass_on, args=(far, near), daemon=True)
+        back.start()
+        _pass_on(near, far)
+        back.join()
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:

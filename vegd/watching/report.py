@@ -38,7 +38,7 @@ class Path(msgspec.Struct):
 
     family: str
     state: str
-    reasons: tuple[str, ...] = ()
+    reasons: list[str] = []
 
 
 class Ports(msgspec.Struct):
