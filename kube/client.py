@@ -23,7 +23,7 @@ import yaml
 
 from kube.credentials import ApiClient, Configuration, config
 from kube.errors import ApiError, Unconfigured, Unreachable, Unreadable, refusal
-from kube.objects import Happened, Item, Listing, Metadata, Notice, Object, Query, Resource
+from kube.objects import Happened, Item, Listing, Metadata, Notice, Object, Query, Resource, Unfit
 
 T = TypeVar("T")
 
@@ -133,22 +133,26 @@ class Client:
         await self.close()
 
     async def list(self, query: Query, kind: type[T]) -> Listing[T]:
-        """Everything that matches, in pages, each object as `kind`. Raises KubeError.
-
-        An object that does not fit `kind` is Unreadable and hides all the others: for what comes
-        past a foreign definition `kind` is dict.
+        """Everything that matches, in pages, each object as `kind`; those that do not fit it are
+        apart. Raises KubeError.
         """
         items: list[Item[T]] = []
+        unfit: list[Unfit] = []
         parameters = query.parameters | {"limit": str(_PAGE)}
         while True:
             body = await self._ask("GET", query.resource, query.path, parameters)
             try:
                 page = msgspec.json.decode(body, type=_List)
-                items += [_item(raw, kind) for raw in page.items]
+                for raw in page.items:
+                    item = _item(raw, kind)
+                    if isinstance(item, Unfit):
+                        unfit.append(item)
+                    else:
+                        items.append(item)
             except msgspec.DecodeError as exc:
                 raise Unreadable(f"GET {query.path}: {exc}") from exc
             if not page.metadata.continue_:
-                return Listing(items, page.metadata.resource_version)
+                return Listing(items, page.metadata.resource_version, unfit)
             parameters["continue"] = page.metadata.continue_
 
     async def watch(
@@ -304,9 +308,12 @@ def _path_of(resource: Resource, value: Object, subresource: str = "") -> str:
     return resource.path(metadata.get("namespace", ""), metadata["name"], subresource)
 
 
-def _item(raw: msgspec.Raw, kind: type[T]) -> Item[T]:
+def _item(raw: msgspec.Raw, kind: type[T]) -> Item[T] | Unfit:
     metadata = msgspec.json.decode(raw, type=_Head).metadata
-    value = msgspec.json.decode(raw, type=kind)
+    try:
+        value = msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as exc:
+        return Unfit(metadata, str(exc))
     if isinstance(value, dict):
         # Half of every object, and of no use to who follows it.
         value.get("metadata", {}).pop("managedFields", None)
@@ -321,7 +328,10 @@ def _notice(request: str, line: bytes, kind: type[T]) -> Notice[T]:
     happened = Happened(told.type)
     if happened is Happened.BOOKMARK:
         return Notice(happened, Item(msgspec.json.decode(told.object, type=_Head).metadata, None))
-    return Notice(happened, _item(told.object, kind))
+    item = _item(told.object, kind)
+    if isinstance(item, Unfit):
+        return Notice(happened, Item(item.metadata, None), item.why)
+    return Notice(happened, Item(item.metadata, item.value))
 
 
 def _refusal(request: str, answer: aiohttp.ClientResponse, body: bytes) -> ApiError:

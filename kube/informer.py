@@ -37,7 +37,15 @@ class Synced(NamedTuple):
     """The copy is complete: everything there was has been told."""
 
 
+class LeftOut(NamedTuple):
+    """An object cannot be read; its last version that could be stays, if there was one."""
+
+    key: str
+    why: str
+
+
 Change = Upserted[T] | Deleted[T] | Synced
+Told = Change[T] | LeftOut
 
 
 class Mirror(Generic[T]):
@@ -45,6 +53,8 @@ class Mirror(Generic[T]):
 
     def __init__(self) -> None:
         self.items: dict[str, Item[T]] = {}
+        self.unfit: dict[str, str] = {}
+        """Why objects cannot be read, by ``NAMESPACE/NAME``."""
         self.resource_version = ""
         """Where a watch goes on; empty: list first."""
         self.is_synced = False
@@ -52,33 +62,46 @@ class Mirror(Generic[T]):
         self.lists = 0
         """How many listings it took."""
 
-    def listed(self, listing: Listing[T]) -> Iterator[Change[T]]:
+    def listed(self, listing: Listing[T]) -> Iterator[Told[T]]:
         """What a listing changes; told are differences only."""
         self.lists += 1
         self.resource_version = listing.resource_version
         now = {item.key: item for item in listing.items}
-        for key in self.items.keys() - now.keys():
+        unfit = {Item(each.metadata, None).key: each.why for each in listing.unfit}
+        for key in self.items.keys() - now.keys() - unfit.keys():
             yield Deleted(self.items.pop(key))
+        for key in self.unfit.keys() - unfit.keys():
+            del self.unfit[key]
+        for key, why in unfit.items():
+            yield from self._leave_out(key, why)
         for item in now.values():
             yield from self._take(item)
         self.is_synced = True
         yield Synced()
 
-    def told(self, notice: Notice[T]) -> Iterator[Change[T]]:
+    def told(self, notice: Notice[T]) -> Iterator[Told[T]]:
         """What a line of a watch changes."""
         item, value = notice.item, notice.item.value
         self.resource_version = item.metadata.resource_version
-        if value is None:
-            return
         if notice.happened is Happened.DELETED:
-            if self.items.pop(item.key, None) is not None:
-                yield Deleted(Item(item.metadata, value))
-            return
-        yield from self._take(Item(item.metadata, value))
+            self.unfit.pop(item.key, None)
+            last = self.items.pop(item.key, None)
+            if last is not None:
+                yield Deleted(last if value is None else Item(item.metadata, value))
+        elif notice.why:
+            yield from self._leave_out(item.key, notice.why)
+        elif value is not None:
+            self.unfit.pop(item.key, None)
+            yield from self._take(Item(item.metadata, value))
 
     def must_list(self) -> None:
         """The version is too old for the API server, or the copy is to be compared anew."""
         self.resource_version = ""
+
+    def _leave_out(self, key: str, why: str) -> Iterator[LeftOut]:
+        if self.unfit.get(key) != why:
+            self.unfit[key] = why
+            yield LeftOut(key, why)
 
     def _take(self, item: Item[T]) -> Iterator[Change[T]]:
         before = self.items.get(item.key)
@@ -96,7 +119,7 @@ async def follow(
     query: Query,
     kind: type[T],
     mirror: Mirror[T],
-    on_change: Callable[[Change[T]], None],
+    on_change: Callable[[Told[T]], None],
     lasts_s: float,
 ) -> None:
     """List if it must be, then watch for `lasts_s` at most, telling each change.

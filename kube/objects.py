@@ -96,11 +96,19 @@ class Item(NamedTuple, Generic[T]):
         return "/".join(filter(None, (self.metadata.namespace, self.metadata.name)))
 
 
+class Unfit(NamedTuple):
+    """An object that does not have the shape that the caller wanted."""
+
+    metadata: Metadata
+    why: str
+
+
 class Listing(NamedTuple, Generic[T]):
     """All that match, at one moment."""
 
     items: Sequence[Item[T]]
     resource_version: str
+    unfit: Sequence[Unfit] = ()
 
 
 class Happened(StrEnum):
@@ -113,7 +121,9 @@ class Happened(StrEnum):
 
 
 class Notice(NamedTuple, Generic[T]):
-    """One line of a watch. A bookmark has metadata only, `item.value` is None then."""
+    """One line of a watch. A bookmark has metadata only, `item.value` is None then; so has an
+    object that is unfit, and `why` says in which way."""
 
     happened: Happened
     item: Item[T | None]
+    why: str = ""

@@ -12,7 +12,7 @@ import yaml
 import vegd
 from kube.definitions import gateway_definition, gateways
 from tests.support.cluster import until
-from tests.support.control_plane import ControlPlane, Refused
+from vegd.lab.cluster.control_plane import ControlPlane, Refused
 from tests.support.definitions import install
 from tests.support.helm import CHART, Helm, Objects, by_name
 

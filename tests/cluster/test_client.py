@@ -23,7 +23,6 @@ from kube.errors import (
     Throttled,
     Unconfigured,
     Unreachable,
-    Unreadable,
 )
 from kube.informer import Change, Deleted, Mirror, Synced, Upserted, follow
 from kube.objects import NAMESPACES, Happened, Query, Resource
@@ -83,7 +82,7 @@ async def test_what_is_wrong_with_an_object_is_told_by_its_fields(
     assert not wrong.value.is_temporary
 
 
-async def test_an_object_of_another_shape_is_told_by_its_path(
+async def test_an_object_of_another_shape_is_apart_and_hides_no_other(
     client: Client, namespace: str
 ) -> None:
     class Numbers(msgspec.Struct):
@@ -92,10 +91,17 @@ async def test_an_object_of_another_shape_is_told_by_its_path(
     query = Query(MAPS, namespace)
     version = (await client.list(query, dict)).resource_version
     await client.create(MAPS, _map(namespace, "one", a="1"))
-    with pytest.raises(Unreadable, match=r"GET /api/v1/.*Expected `int`, got `str` - at `\$.data"):
-        await client.list(query, Numbers)
-    with pytest.raises(Unreadable, match=r"WATCH /api/v1/.*Expected `int`, got `str`"):
-        [each async for each in client.watch(query, Numbers, version, 60)]
+    await client.create(MAPS, _map(namespace, "two"))
+    listing = await client.list(query, Numbers)
+    assert "two" in [each.metadata.name for each in listing.items]
+    (unfit,) = [each for each in listing.unfit if each.metadata.name == "one"]
+    assert "Expected `int`, got `str` - at `$.data" in unfit.why
+    told = []
+    async for notice in client.watch(query, Numbers, version, 60):
+        told.append((notice.item.metadata.name, notice.item.value is None, bool(notice.why)))
+        if len(told) == 2:
+            break
+    assert told == [("one", True, True), ("two", False, False)]
 
 
 async def test_who_may_not_is_told_so(

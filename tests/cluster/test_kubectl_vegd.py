@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster, until
-from tests.support.control_plane import ControlPlane, free_ports
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.kubectl_vegd import Said, kubectl_vegd
 from tests.support.ovsdb import OvsdbServer

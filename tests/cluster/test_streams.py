@@ -17,7 +17,7 @@ from typing import IO
 
 import pytest
 
-from tests.support import assets
+from vegd.lab.cluster import assets
 from tests.support.cluster import until
 from tests.support.netns import NamespaceFactory, ip
 from vegd.lab.cluster.control_plane import ControlPlane, free_ports

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kube.informer import Change, Deleted, Mirror, Synced, Upserted
-from kube.objects import Happened, Item, Listing, Metadata, Notice
+from kube.informer import Deleted, LeftOut, Mirror, Synced, Told, Upserted
+from kube.objects import Happened, Item, Listing, Metadata, Notice, Unfit
 
 
 def _item(name: str, version: int, uid: str = "u") -> Item[str]:
@@ -18,7 +18,7 @@ def _listing(version: int, *items: Item[str]) -> Listing[str]:
     return Listing(items, str(version))
 
 
-def _told(mirror: Mirror[str], happened: Happened, item: Item[str]) -> list[Change[str]]:
+def _told(mirror: Mirror[str], happened: Happened, item: Item[str]) -> list[Told[str]]:
     return list(mirror.told(Notice(happened, item)))
 
 
@@ -108,3 +108,41 @@ def test_whoever_follows_the_changes_has_the_same_copy(
                 case Deleted(item):
                     assert follower.pop(item.key) == item
         assert follower == mirror.items == {item.key: item for item in items}
+
+
+def _unfit(name: str, version: int, why: str) -> Notice[str]:
+    metadata = Metadata(name, "ns", "u", str(version))
+    return Notice(Happened.MODIFIED, Item(metadata, None), why)
+
+
+def test_an_object_that_cannot_be_read_is_told_once_and_stays_as_it_was(
+    mirror: Mirror[str],
+) -> None:
+    assert [*mirror.told(_unfit("a", 3, "odd"))] == [LeftOut("ns/a", "odd")]
+    assert [*mirror.told(_unfit("a", 4, "odd"))] == []
+    assert mirror.items["ns/a"] == _item("a", 1)
+    assert _told(mirror, Happened.MODIFIED, _item("a", 5)) == [
+        Upserted(_item("a", 5), _item("a", 1))
+    ]
+    assert mirror.unfit == {}
+
+
+def test_an_object_that_never_could_be_read_is_left_out_until_it_goes(
+    mirror: Mirror[str],
+) -> None:
+    new = Unfit(Metadata("new", "ns", "u", "6"), "odd")
+    listing = Listing([_item("a", 1), _item("b", 2)], "6", [new])
+    assert [*mirror.listed(listing)] == [LeftOut("ns/new", "odd"), Synced()]
+    assert [*mirror.listed(listing)] == [Synced()]
+    assert mirror.items.keys() == {"ns/a", "ns/b"}
+    gone = Notice(Happened.DELETED, Item(new.metadata, None), "odd")
+    assert [*mirror.told(gone)] == []
+    assert mirror.unfit == {}
+
+
+def test_an_object_that_can_no_longer_be_read_goes_when_it_is_deleted(
+    mirror: Mirror[str],
+) -> None:
+    assert [*mirror.told(_unfit("a", 3, "odd"))] == [LeftOut("ns/a", "odd")]
+    assert [*mirror.listed(_listing(9, _item("b", 2)))] == [Deleted(_item("a", 1)), Synced()]
+    assert mirror.unfit == {}

@@ -231,13 +231,13 @@ class Cluster:
         self.patch(path, {"metadata": {"annotations": annotations}})
         address = f"192.168.0.{number}"
         status: Json = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
-        self._say(name, status)
+        self.say(name, status)
         self.set_ready(name, ready=ready)
 
     def set_ready(self, pod: str, *, ready: bool) -> None:
         """What the kubelet says after its readiness probe; a pod with gates waits for them."""
         found = self.plane.request("GET", f"/api/v1/namespaces/{self.namespace}/pods/{pod}")
-        self._say(pod, {"conditions": [{"type": "ContainersReady", "status": str(ready)}]})
+        self.say(pod, {"conditions": [{"type": "ContainersReady", "status": str(ready)}]})
         self.judge(found, containers=ready)
 
     def judge(self, pod: Json, *, containers: bool | None = None) -> None:
@@ -249,9 +249,9 @@ class Cluster:
         ready = str(all(said.get(each) == "True" for each in ("ContainersReady", *gates)))
         if said.get("Ready") != ready:
             condition = {"type": "Ready", "status": ready}
-            self._say(pod["metadata"]["name"], {"conditions": [condition]})
+            self.say(pod["metadata"]["name"], {"conditions": [condition]})
 
-    def _say(self, pod: str, status: Json) -> None:
+    def say(self, pod: str, status: Json) -> None:
         """As the kubelet writes a status: conditions of others stay."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/status"
         body = {"status": status}

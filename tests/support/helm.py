@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.support import assets
+from vegd.lab.cluster import assets
 
 CHART = Path(__file__).parents[2] / "charts" / "vegd"
 

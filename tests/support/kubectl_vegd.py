@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import assets
+from vegd.lab.cluster import assets
 
 
 @dataclass(frozen=True)

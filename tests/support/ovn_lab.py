@@ -47,15 +47,18 @@ class BareLab(Lab):
 
 
 @contextlib.contextmanager
-def bare_lab(ovn: OvnPrograms, peers: tuple[Interface, ...] | None = None) -> Iterator[BareLab]:
-    """A lab with an OVN version; `peers` are the router's ends of the sessions."""
+def bare_lab(
+    ovn: OvnPrograms, peers: tuple[Interface, ...] | None = None, *, with_daemons: bool = True
+) -> Iterator[BareLab]:
+    """A lab with an OVN version; `peers` are the router's ends of the sessions. `with_daemons`
+    as for `Lab.create`."""
     options = LabOptions(prefix=f"nb{os.getpid()}", router=RouterKind.OVN, interval_ms=100)
     lab = BareLab(options, ovn)
     if peers is not None:
         lab.topology.bfd_port = peers
     path = os.environ["PATH"] if ovn.bin is None else f"{ovn.bin}:{os.environ['PATH']}"
     with mock.patch.dict(os.environ, {"PATH": path}):
-        lab.create()
+        lab.create(with_daemons=with_daemons)
         try:
             yield lab
         finally:

@@ -13,6 +13,7 @@ from vegd.cli import (
     capture,
     check,
     clean,
+    crds,
     doctor,
     drain,
     flows,
@@ -66,6 +67,7 @@ for process in (
     app.command(add_help_option=False, context_settings=processes.PASS_ON)(process)
 app.command()(check.check)
 app.command()(adopt.adopt)
+app.command()(crds.crds)
 app.command()(plan.plan)
 app.command()(init.init)
 app.command()(status.status)

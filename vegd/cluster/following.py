@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from kube.client import Client
 from kube.errors import ApiError, Gone, KubeError
-from kube.informer import Change, Mirror, Synced, follow
+from kube.informer import Change, LeftOut, Mirror, Synced, Told, follow
 from kube.objects import Query, Resource
 from vegd.backoff import Backoff
 
@@ -89,8 +89,12 @@ class Follower(Generic[T]):
             else:
                 self._well()
 
-    def _told(self, change: Change[T]) -> None:
+    def _told(self, change: Told[T]) -> None:
         self._well()
+        if isinstance(change, LeftOut):
+            plural = self._query.resource.plural
+            log.warning("%s %s is left out: %s", plural, change.key, change.why)
+            return
         self._on_change(change)
         if isinstance(change, Synced):
             self.synced.set()

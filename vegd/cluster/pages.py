@@ -73,6 +73,14 @@ class Pages:
             "Kinds of objects that cannot be followed now: what is seen of them may be old.",
             value=len(controller.copies.troubles),
         )
+        unreadable = Gauge(
+            "vegd_controller_unreadable_objects",
+            "Objects that are left out, as they do not have the shape of their kind.",
+            labels=("resource",),
+        )
+        for each in controller.copies.followers:
+            unreadable.add((each.resource.plural,), len(each.mirror.unfit))
+        yield unreadable
         yield Gauge(
             "vegd_controller_ovn_connected",
             "1 while there is a connection to the northbound database; the leader makes one.",
