@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster, until
-from tests.support.control_plane import ControlPlane, free_ports
+from tests.support.control_plane import ADMIN, NOBODY, ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.kubectl_vegd import Said, kubectl_vegd
 from tests.support.ovsdb import OvsdbServer
+from vegd.cli.kubectl import main
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -256,18 +257,21 @@ def test_the_bundle_has_resources_and_findings_and_says_what_it_lacks(
 )
 def test_what_is_not_there_is_one_line_with_a_remedy(
     cluster: Cluster,
-    plugin: Plugin,
     arguments: list[str],
     status: int,
     complaint: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = plugin(*arguments)
-    assert said.status == status, said
-    assert said.err.count("\n") == 1
-    assert complaint.format(namespace=cluster.namespace) in said.err
+    where = [f"--kubeconfig={cluster.plane.kubeconfig}", f"--namespace={cluster.namespace}"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, *where])
+    assert end.value.code == status
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert complaint.format(namespace=cluster.namespace) in said
     assert not list(tmp_path.iterdir()), "nothing was written"
 
 
@@ -281,11 +285,12 @@ def test_what_is_not_there_is_one_line_with_a_remedy(
     ],
 )
 def test_a_command_line_that_cannot_be_used(
-    plugin: Plugin, arguments: list[str], complaint: str
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = plugin(*arguments)
-    assert said.status == 2
-    assert complaint in said.err
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_a_cluster_that_does_not_answer_is_exit_status_3(plugin: Plugin, tmp_path: Path) -> None:
@@ -304,6 +309,19 @@ def test_a_cluster_that_does_not_answer_is_exit_status_3(plugin: Plugin, tmp_pat
     said = plugin("trace", "web", _OUT, "--ovn-nb=unix:/nonexistent")
     assert said.status == 3
     assert "is --ovn-nb the cluster's?" in said.err
+
+
+def test_who_may_read_nothing_is_told_so(cluster: Cluster, plugin: Plugin, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(cluster.plane.kubeconfig.read_text().replace(ADMIN, NOBODY))
+    said = plugin("why", "gw", f"--kubeconfig={config}")
+    assert said.status == 3
+    assert said.err.count("\n") == 1
+    assert 'cannot list resource "vpc-egress-gateways"' in said.err
+    assert said.err.endswith("; ask for the right to read it\n")
+    said = plugin("support-bundle", f"--kubeconfig={config}", "-o", str(tmp_path / "b.tar.gz"))
+    assert said.status == 0
+    assert "what could not be had is in missing.txt of it" in said.out
 
 
 def test_what_pods_report_is_shown_and_judged(cluster: Cluster, plugin: Plugin) -> None:
