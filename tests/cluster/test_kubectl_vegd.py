@@ -18,7 +18,6 @@ from vegd.cli.kubectl import main
 pytestmark = pytest.mark.timeout(300)
 
 _OUT = "203.0.113.5"
-_DOWN = {"local": "192.168.0.2", "peer": "10.255.255.255", "state": "Down", "reason": "silence"}
 
 Plugin = Callable[..., Said]
 
@@ -58,6 +57,7 @@ def cluster(
                 northbound.nbctl("set", "BFD", row["_uuid"], "status=up")
             until(lambda: made.condition("gw", "BFDHealthy")[0] == "True")
             until(lambda: made.condition("bad", "Validated")[0] == "False")
+            _report(made)
             yield made
             made.close(has_controller=True)
 
@@ -325,18 +325,27 @@ def test_who_may_read_nothing_is_told_so(cluster: Cluster, plugin: Plugin, tmp_p
 
 
 def test_what_pods_report_is_shown_and_judged(cluster: Cluster, plugin: Plugin) -> None:
-    """As `vegd watch` reports it."""
     pod = _gateway_pods(cluster)[0]
-    entry = {"pod": pod, "revision": 3, "state": "ready", "bfd": [_DOWN]}
-    _report(cluster, [entry])
-    status, why = plugin("status", "gw"), plugin("why", "gw")
-    _report(cluster, None)
+    shown = plugin("status")
+    assert re.search(r" gw .* 2/2 Up ", shown.out), shown
+    _report(cluster, **{pod: "Down"})
+    try:
+        status, why = plugin("status", "gw"), plugin("why", "gw")
+    finally:
+        _report(cluster)
     assert status.status == why.status == 1
     assert re.search(
-        rf"^{pod} +192\.168\.0\.2 +10\.255\.255\.255 +Down +silence", status.out, re.MULTILINE
+        rf"^{pod} +192\.168\.0\.\d +10\.255\.255\.255 +Down +", status.out, re.MULTILINE
     )
     assert "its BFD session with 10.255.255.255 is Down: silence" in why.out
 
 
-def _report(cluster: Cluster, entries: list[dict[str, object]] | None) -> None:
+def _report(cluster: Cluster, **states: str) -> None:
+    """What `vegd watch` writes in the pods; sessions are Up unless they are in `states`."""
+    entries = []
+    for pod in cluster.pods("app=vpc-egress-gateway"):
+        name, address = pod["metadata"]["name"], pod["status"]["podIP"]
+        state = states.get(name, "Up")
+        session = {"local": address, "peer": "10.255.255.255", "state": state, "reason": "silence"}
+        entries.append({"pod": name, "revision": 1, "state": "ready", "bfd": [session]})
     cluster.patch(f"{cluster.gateways_path}/gw/status", {"status": {"gateways": entries}})
