@@ -11,8 +11,8 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from kube.conditions import FALSE, TRUE, UNKNOWN, Wanted
+from kube.pod_reports import PodReport, pod_reports
 from kube.pods import GatewayPod
-from kube.reports import Report, reports
 
 _MOST = 10
 """Of the pods that a message names."""
@@ -20,12 +20,12 @@ PATIENCE_S = 10.0
 """How long OVN and a pod may differ: each learns of a change in its own time."""
 
 
-def newest(told: Mapping[str, Report]) -> int:
+def newest(told: Mapping[str, PodReport]) -> int:
     """The highest revision that a pod has."""
     return max((each.revision or 0 for each in told.values()), default=0)
 
 
-def applied(pods: Iterable[GatewayPod], told: Mapping[str, Report], revision: int) -> Wanted:
+def applied(pods: Iterable[GatewayPod], told: Mapping[str, PodReport], revision: int) -> Wanted:
     """Whether every pod that is in use has the newest configuration; `revision` is 0 if that is not
     known."""
     names = [pod.name for pod in pods if not pod.problem]
@@ -69,7 +69,7 @@ class Disagreement(NamedTuple):
 
 
 def disagreements(
-    pods: Iterable[GatewayPod], told: Mapping[str, Report], sessions: Mapping[str, str]
+    pods: Iterable[GatewayPod], told: Mapping[str, PodReport], sessions: Mapping[str, str]
 ) -> Iterator[Disagreement]:
     """Where OVN's view of a next hop and that of its pod differ now."""
     for pod in pods:
@@ -96,7 +96,7 @@ def interest(status: Mapping[str, Any]) -> frozenset[tuple[Any, ...]]:
     """What of all reports is decided by: the rest may change as it likes."""
     return frozenset(
         (each.pod, each.revision, frozenset((one.local, one.state) for one in each.bfd))
-        for each in reports(status).values()
+        for each in pod_reports(status).values()
     )
 
 

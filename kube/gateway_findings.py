@@ -116,7 +116,8 @@ def _conditions(view: GatewayView, about: str, told: list[Finding]) -> Iterator[
         yield Finding(Severity.DEGRADED, about, conflict.message, remedy)
     applied = by_type.get("Applied")
     lags = any("of its configuration" in each.problem for each in told)
-    if applied and applied.status == FALSE and not lags:
+    # A resource with faults is applied by nobody; the faults are told.
+    if applied and applied.status == FALSE and not lags and not view.resolution.faults:
         remedy = "wait a minute for the kubelet; then see the log of the pod that lags"
         yield Finding(Severity.DEGRADED, about, applied.message or "a pod lags", remedy)
     if is_bad(told):

@@ -12,8 +12,8 @@ from typing import Any
 
 from kube import conditions
 from kube.conditions import FALSE, TRUE, Condition
+from kube.pod_reports import PodReport
 from kube.pods import GatewayPod
-from kube.reports import Report
 from kube.scene import GatewayView
 
 NOT_TOLD = "-"
@@ -24,7 +24,7 @@ class Replica:
     """A pod of a gateway, from both sides: as the cluster sees it, and as it says itself."""
 
     pod: GatewayPod
-    report: Report | None
+    report: PodReport | None
 
 
 @dataclass(frozen=True, slots=True)

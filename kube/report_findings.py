@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kube import conditions
 from kube.finding import Finding, Severity
-from kube.reports import Report
+from kube.pod_reports import PodReport
 from kube.scene import GatewayView
 
 _MOST_PORTS, _MOST_CONNECTIONS = 0.8, 0.9
@@ -45,7 +45,9 @@ def _revisions(view: GatewayView) -> Iterator[int | None]:
         yield each.revision
 
 
-def _report(view: GatewayView, name: str, report: Report, newest: int | None) -> Iterator[Finding]:
+def _report(
+    view: GatewayView, name: str, report: PodReport, newest: int | None
+) -> Iterator[Finding]:
     if report.draining or report.state == _DRAINING:
         problem = "is draining: it forwards, and announces that nothing new is to be sent to it"
         remedy = f"kubectl vegd drain {_ref(view, report.pod)} --undo, if that is not meant"
@@ -65,7 +67,7 @@ def _report(view: GatewayView, name: str, report: Report, newest: int | None) ->
     yield from _shares(name, report)
 
 
-def _sessions(view: GatewayView, name: str, report: Report) -> Iterator[Finding]:
+def _sessions(view: GatewayView, name: str, report: PodReport) -> Iterator[Finding]:
     if report.draining:
         return
     for each in report.bfd:
@@ -76,7 +78,7 @@ def _sessions(view: GatewayView, name: str, report: Report) -> Iterator[Finding]
             yield Finding(Severity.DEGRADED, name, problem, remedy)
 
 
-def _paths(name: str, report: Report) -> Iterator[Finding]:
+def _paths(name: str, report: PodReport) -> Iterator[Finding]:
     for each in report.paths:
         if each.state and each.state != "up":
             why = f": {'; '.join(each.reasons)}" if each.reasons else ""
@@ -85,7 +87,7 @@ def _paths(name: str, report: Report) -> Iterator[Finding]:
             yield Finding(Severity.DEGRADED, name, problem, remedy)
 
 
-def _shares(name: str, report: Report) -> Iterator[Finding]:
+def _shares(name: str, report: PodReport) -> Iterator[Finding]:
     for each in report.ports:
         if each.available and each.used / each.available >= _MOST_PORTS:
             problem = f"{each.used} of the {each.available} ports of {each.address} are in use"

@@ -12,8 +12,8 @@ import yaml
 from kube.identity import Identity, label_value
 from kube.objects import Object
 from kube.overlap import Claims
+from kube.pod_reports import PodReport, pod_reports
 from kube.pods import GatewayPod, Pod, gateway_pods, selected
-from kube.reports import Report, reports
 from kube.resolve import DEFAULT_VPC, Resolution, World, resolve
 from kube.schema import EgressGateway, Malformed, parse
 
@@ -133,9 +133,9 @@ class GatewayView:
         return gateway_pods(parse(Pod, pod) for pod in self.workload_pods)
 
     @cached_property
-    def reports(self) -> Mapping[str, Report]:
+    def reports(self) -> Mapping[str, PodReport]:
         """What its pods say, by pod."""
-        return reports(self.gateway.status)
+        return pod_reports(self.gateway.status)
 
     @cached_property
     def selected(self) -> tuple[Pod, ...]:

@@ -232,7 +232,7 @@ def _use(
         return True, "ready" if pod.ready else "not ready, and nobody else is"
     sessions = [each for each in report.bfd if each.local == internal] if report else []
     if not sessions:
-        return None, "not reported whether its session is up; --ovn-nb asks OVN"
+        return None, "its session is not reported"
     down = [each for each in sessions if not each.is_up]
     if down:
         return False, f"says that its session with {down[0].peer} is {down[0].state}"

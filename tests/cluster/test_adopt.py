@@ -13,7 +13,7 @@ from tests.support.cluster import Cluster, until
 from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.definitions import install
 from tests.support.ovsdb import OvsdbServer
-from vegd.lab.cluster.control_plane import ControlPlane, free_ports
+from vegd.lab.cluster.control_plane import ControlPlane, Refused, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 

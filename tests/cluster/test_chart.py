@@ -12,9 +12,9 @@ import yaml
 import vegd
 from kube.definitions import gateway_definition, gateways
 from tests.support.cluster import until
-from vegd.lab.cluster.control_plane import ControlPlane, Refused
 from tests.support.definitions import install
 from tests.support.helm import CHART, Helm, Objects, by_name
+from vegd.lab.cluster.control_plane import ControlPlane, Refused
 
 _ROOT = Path(__file__).parents[2]
 _DEPLOY = _ROOT / "kube" / "deploy"

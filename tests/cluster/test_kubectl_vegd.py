@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster, until
-from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.kubectl_vegd import Said, kubectl_vegd
 from tests.support.ovsdb import OvsdbServer
+from vegd.cli.kubectl import main
+from vegd.lab.cluster.control_plane import ADMIN, NOBODY, ControlPlane, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 
 _OUT = "203.0.113.5"
-_DOWN = {"local": "192.168.0.2", "peer": "10.255.255.255", "state": "Down", "reason": "silence"}
 
 Plugin = Callable[..., Said]
 
@@ -57,6 +57,7 @@ def cluster(
                 northbound.nbctl("set", "BFD", row["_uuid"], "status=up")
             until(lambda: made.condition("gw", "BFDHealthy")[0] == "True")
             until(lambda: made.condition("bad", "Validated")[0] == "False")
+            _report(made)
             yield made
             made.close(has_controller=True)
 
@@ -256,18 +257,21 @@ def test_the_bundle_has_resources_and_findings_and_says_what_it_lacks(
 )
 def test_what_is_not_there_is_one_line_with_a_remedy(
     cluster: Cluster,
-    plugin: Plugin,
     arguments: list[str],
     status: int,
     complaint: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = plugin(*arguments)
-    assert said.status == status, said
-    assert said.err.count("\n") == 1
-    assert complaint.format(namespace=cluster.namespace) in said.err
+    where = [f"--kubeconfig={cluster.plane.kubeconfig}", f"--namespace={cluster.namespace}"]
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, *where])
+    assert end.value.code == status
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert complaint.format(namespace=cluster.namespace) in said
     assert not list(tmp_path.iterdir()), "nothing was written"
 
 
@@ -281,11 +285,12 @@ def test_what_is_not_there_is_one_line_with_a_remedy(
     ],
 )
 def test_a_command_line_that_cannot_be_used(
-    plugin: Plugin, arguments: list[str], complaint: str
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = plugin(*arguments)
-    assert said.status == 2
-    assert complaint in said.err
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert complaint in capsys.readouterr().err
 
 
 def test_a_cluster_that_does_not_answer_is_exit_status_3(plugin: Plugin, tmp_path: Path) -> None:
@@ -306,19 +311,41 @@ def test_a_cluster_that_does_not_answer_is_exit_status_3(plugin: Plugin, tmp_pat
     assert "is --ovn-nb the cluster's?" in said.err
 
 
+def test_who_may_read_nothing_is_told_so(cluster: Cluster, plugin: Plugin, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(cluster.plane.kubeconfig.read_text().replace(ADMIN, NOBODY))
+    said = plugin("why", "gw", f"--kubeconfig={config}")
+    assert said.status == 3
+    assert said.err.count("\n") == 1
+    assert 'cannot list resource "vpc-egress-gateways"' in said.err
+    assert said.err.endswith("; ask for the right to read it\n")
+    said = plugin("support-bundle", f"--kubeconfig={config}", "-o", str(tmp_path / "b.tar.gz"))
+    assert said.status == 0
+    assert "what could not be had is in missing.txt of it" in said.out
+
+
 def test_what_pods_report_is_shown_and_judged(cluster: Cluster, plugin: Plugin) -> None:
-    """As `vegd watch` reports it."""
     pod = _gateway_pods(cluster)[0]
-    entry = {"pod": pod, "revision": 3, "state": "ready", "bfd": [_DOWN]}
-    _report(cluster, [entry])
-    status, why = plugin("status", "gw"), plugin("why", "gw")
-    _report(cluster, None)
+    shown = plugin("status")
+    assert re.search(r" gw .* 2/2 Up ", shown.out), shown
+    _report(cluster, **{pod: "Down"})
+    try:
+        status, why = plugin("status", "gw"), plugin("why", "gw")
+    finally:
+        _report(cluster)
     assert status.status == why.status == 1
     assert re.search(
-        rf"^{pod} +192\.168\.0\.2 +10\.255\.255\.255 +Down +silence", status.out, re.MULTILINE
+        rf"^{pod} +192\.168\.0\.\d +10\.255\.255\.255 +Down +", status.out, re.MULTILINE
     )
     assert "its BFD session with 10.255.255.255 is Down: silence" in why.out
 
 
-def _report(cluster: Cluster, entries: list[dict[str, object]] | None) -> None:
+def _report(cluster: Cluster, **states: str) -> None:
+    """What `vegd watch` writes in the pods; sessions are Up unless they are in `states`."""
+    entries = []
+    for pod in cluster.pods("app=vpc-egress-gateway"):
+        name, address = pod["metadata"]["name"], pod["status"]["podIP"]
+        state = states.get(name, "Up")
+        session = {"local": address, "peer": "10.255.255.255", "state": state, "reason": "silence"}
+        entries.append({"pod": name, "revision": 1, "state": "ready", "bfd": [session]})
     cluster.patch(f"{cluster.gateways_path}/gw/status", {"status": {"gateways": entries}})

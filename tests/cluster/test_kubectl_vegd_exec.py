@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from vegd.lab.cluster import assets
 from tests.support.cluster import Cluster, until
-from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, find, running, standing
 from tests.support.kubectl_vegd import Said, kubectl_vegd
 from tests.support.ovsdb import OvsdbServer
+from vegd.lab.cluster import assets
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 from vegd.lab.lab import Lab, remove
 from vegd.lab.topology import LabOptions, Network
 

@@ -17,9 +17,9 @@ from typing import IO
 
 import pytest
 
-from vegd.lab.cluster import assets
 from tests.support.cluster import until
 from tests.support.netns import NamespaceFactory, ip
+from vegd.lab.cluster import assets
 from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"

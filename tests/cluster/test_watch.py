@@ -17,11 +17,11 @@ import pytest
 from bfd.fsm import State
 from kube import definitions as shipped
 from kube.client import Client
-from vegd.lab.cluster.control_plane import ControlPlane
 from tests.support.daemon import Daemon, Site, alive, build, eventually
 from tests.support.definitions import as_kube_ovn_has_it, install
 from tests.support.netns import run
 from tests.support.watcher import CONFIG_MAP, GATEWAY, NODE, POD, World, forwarded, rights
+from vegd.lab.cluster.control_plane import ControlPlane
 from vegd.watching import watcher as watching
 from vegd.watching.report import Place
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Kubelet, until
-from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 from tests.support.controller import ControllerProcess, running
 from tests.support.lab_cluster import LabCluster
 from tests.support.ovn_lab import bare_lab, texts
 from tests.support.ovn_versions import INSTALLED, Ovn, trixie
 from vegd.lab import faults, ovn_router
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 from vegd.lab.flows import FlowRecord, Probes
 from vegd.lab.topology import Gateway
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from kube.agreement import PATIENCE_S, applied, disagreements, interest, lasting
+from kube.pod_reports import PodReport, Session, pod_reports
 from kube.pods import GatewayPod, gates
-from kube.reports import Report, Session, reports
 
 _PODS = (
     GatewayPod("g-1", "n1", ("192.168.0.2", "fd00::2"), ("172.17.0.2", "fd17::2"), True, ""),
@@ -34,20 +34,22 @@ def _entry(pod: str, revision: int = 0, **more: Any) -> dict[str, Any]:
 def test_a_change_is_applied_when_every_pod_in_use_reports_it(
     entries: Any, status: str, message: str
 ) -> None:
-    found = applied(_PODS, reports({"gateways": entries}), 4)
+    found = applied(_PODS, pod_reports({"gateways": entries}), 4)
     assert found.status == status
     assert re.search(message, found.message)
 
 
 def test_a_pod_that_is_not_in_use_is_not_waited_for() -> None:
     waiting = _PODS[1]._replace(problem="pod g-2 is not ready")
-    assert applied((_PODS[0], waiting), {"g-1": Report(pod="g-1", revision=4)}, 4).status == "True"
+    assert (
+        applied((_PODS[0], waiting), {"g-1": PodReport(pod="g-1", revision=4)}, 4).status == "True"
+    )
     assert applied((waiting,), {}, 4).reason == "NoPods"
     assert applied(_PODS, {}, 0).reason == "NotWritten"
 
 
-def _told(state: str) -> dict[str, Report]:
-    return {"g-1": Report(pod="g-1", revision=1, bfd=(Session(local="fd00:0::2", state=state),))}
+def _told(state: str) -> dict[str, PodReport]:
+    return {"g-1": PodReport(pod="g-1", revision=1, bfd=(Session(local="fd00:0::2", state=state),))}
 
 
 @pytest.mark.parametrize(

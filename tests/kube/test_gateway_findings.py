@@ -271,6 +271,9 @@ def test_conditions_are_told_where_nothing_explains_them() -> None:
     silent, lagging = told(condition("Applied", "False", "Lagging", "gw-0 has 3"))
     assert "does not report" in silent
     assert "gw-0 has 3" in lagging
+    not_applied = {"conditions": [condition("Applied", "False", "NotValidated", "see Validated")]}
+    faulty = gateway(status=not_applied, externalSubnet="nowhere")
+    assert "'nowhere' is no Subnet" in _one(scenes.scene([faulty], []))
 
 
 def test_a_pod_that_is_to_have_no_watcher_need_not_report() -> None:

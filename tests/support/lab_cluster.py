@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from tests.support.cluster import Cluster, Json
-from vegd.lab.cluster.control_plane import ControlPlane
 from tests.support.ovn_lab import BareLab, texts
 from vegd.lab import faults, ovn_router
+from vegd.lab.cluster.control_plane import ControlPlane
 from vegd.lab.topology import Gateway, Interface
 
 _KUBE_OVN = "/apis/kubeovn.io/v1"

@@ -15,9 +15,9 @@ import yaml
 
 from kube import definitions
 from kube.objects import CONFIG_MAPS, Object, Resource
-from vegd.lab.cluster.control_plane import ControlPlane, Refused
 from tests.support.daemon import Site, eventually
 from tests.support.dataplane import inside_thread
+from vegd.lab.cluster.control_plane import ControlPlane, Refused
 
 GATEWAYS = definitions.gateways()
 GATEWAY, CONFIG_MAP, POD, NODE = "gw", "gw-vegd", "gw-6c8d9-x2x4z", "node1"

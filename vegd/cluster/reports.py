@@ -18,8 +18,8 @@ from kube.agreement import (
 )
 from kube.conditions import Wanted
 from kube.objects import PODS, Object, Resource
+from kube.pod_reports import pod_reports
 from kube.pods import GatewayPod
-from kube.reports import reports
 from kube.schema import EgressGateway
 from kube.selection import Key
 from vegd.cluster.writer import Writer
@@ -51,7 +51,7 @@ class Reports:
 
     def newest(self, gateway: EgressGateway) -> int:
         """The highest revision that a pod has."""
-        return newest(reports(gateway.status))
+        return newest(pod_reports(gateway.status))
 
     def hear(
         self,
@@ -61,7 +61,7 @@ class Reports:
         revision: int,
     ) -> Heard:
         """Judge what the pods say by OVN's view and the configuration's revision."""
-        told, key = reports(gateway.status), gateway.key
+        told, key = pod_reports(gateway.status), gateway.key
         now_s = asyncio.get_running_loop().time()
         found, since_s = lasting(
             disagreements(pods, told, sessions), self._since_s.get(key, {}), now_s
@@ -79,7 +79,7 @@ class Reports:
         A pod that is not among those `known` may be newer than what is known: it is asked for.
         """
         namespace = value["metadata"]["namespace"]
-        for pod in reports(value.get("status") or {}).keys() - known:
+        for pod in pod_reports(value.get("status") or {}).keys() - known:
             if await self._writer.look(PODS, namespace, pod) is None:
                 await self._writer.drop_report(resource, value, pod)
                 log.info("%s/%s is gone: its report is removed", namespace, pod)

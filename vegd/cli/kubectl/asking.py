@@ -42,25 +42,17 @@ def complaints(options: argparse.Namespace) -> Iterator[None]:
     """Errors of the API server and of OVN as the user's."""
     try:
         yield
-    except* Unconfigured as group:
-        raise UsageError(f"{_first(group)}; give --kubeconfig and --context") from group
-    except* Forbidden as group:
-        remedy = "ask for the right to read it"
-        raise Unreachable(f"{_first(group)}; {remedy}") from group
-    except* NotFound as group:
-        raise UsageError(f"{_first(group)}; is --api-group {options.api_group} right?") from group
-    except* KubeError as group:
+    except Unconfigured as exc:
+        raise UsageError(f"{exc}; give --kubeconfig and --context") from exc
+    except Forbidden as exc:
+        raise Unreachable(f"{exc}; ask for the right to read it") from exc
+    except NotFound as exc:
+        raise UsageError(f"{exc}; is --api-group {options.api_group} right?") from exc
+    except KubeError as exc:
         remedy = "is the API server there, and --context the cluster's?"
-        raise Unreachable(f"{_first(group)}; {remedy}") from group
-    except* DatabaseError as group:
-        raise Unreachable(f"{_first(group)}; is --ovn-nb the cluster's?") from group
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> str:
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return str(inner)
+        raise Unreachable(f"{exc}; {remedy}") from exc
+    except DatabaseError as exc:
+        raise Unreachable(f"{exc}; is --ovn-nb the cluster's?") from exc
 
 
 def identity(options: argparse.Namespace) -> Identity:

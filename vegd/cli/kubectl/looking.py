@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from kube import definitions
 from kube.client import Client
-from kube.errors import NotFound
+from kube.errors import Forbidden, NotFound
 from kube.events import EVENTS
 from kube.identity import Identity
 from kube.objects import (
@@ -40,7 +40,7 @@ async def gateways_alone(client: Client, identity: Identity, namespace: str) -> 
     gateways, pods, config_maps = await asyncio.gather(
         _objects(client, Query(resource, namespace), must_be=True),
         _objects(client, Query(PODS, namespace, labels=ours)),
-        _objects(client, Query(CONFIG_MAPS, namespace, labels=ours)),
+        _objects(client, Query(CONFIG_MAPS, namespace, labels=ours), may_be_refused=True),
     )
     return Scene(identity, gateways, workload_pods=pods, config_maps=config_maps)
 
@@ -126,11 +126,19 @@ async def _values(client: Client, resource: Resource, kind: type[T]) -> dict[str
     return {item.key: item.value for item in listing.items}
 
 
-async def _objects(client: Client, query: Query, *, must_be: bool = False) -> dict[str, Object]:
+async def _objects(
+    client: Client, query: Query, *, must_be: bool = False, may_be_refused: bool = False
+) -> dict[str, Object]:
+    """Objects by key. A kind that the cluster does not have, or that one may not read, is none of
+    them, as is asked for."""
     try:
         listing = await client.list(query, Object)
     except NotFound:
         if must_be:
+            raise
+        return {}
+    except Forbidden:
+        if not may_be_refused:
             raise
         return {}
     return {item.key: item.value for item in listing.items}

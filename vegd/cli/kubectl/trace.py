@@ -50,7 +50,12 @@ class _Way:
         """The addresses that the destination may see."""
         if self.leaves is None or not self.leaves.snat:
             return (self.trace.source,)
-        used = [each.external for each in self.trace.hops if each.is_used is not False]
+        away = {each.address for each in self.rows.hops if not each.is_used} if self.rows else set()
+        used = [
+            each.external
+            for each in self.trace.hops
+            if each.is_used is not False and each.internal not in away
+        ]
         return self.leaves.pool or tuple(used)
 
 

@@ -56,7 +56,7 @@ class Conntrack(_Part, frozen=True):
     maximum: int = 0
 
 
-class Report(_Part, frozen=True):
+class PodReport(_Part, frozen=True):
     """What one pod says. `revision` is that of the configuration its kernel has."""
 
     pod: str
@@ -78,25 +78,25 @@ class Report(_Part, frozen=True):
         return self.state == _READY and not self.draining
 
 
-def reports(status: Mapping[str, Any]) -> dict[str, Report]:
+def pod_reports(status: Mapping[str, Any]) -> dict[str, PodReport]:
     """By pod; empty where the resource has none, as those of Kube-OVN's own definition."""
     entries = status.get("gateways")
     found = (_report(each) for each in entries) if isinstance(entries, list) else ()
     return {each.pod: each for each in found if each is not None}
 
 
-def _report(entry: Any) -> Report | None:
+def _report(entry: Any) -> PodReport | None:
     if not isinstance(entry, Mapping) or not entry.get("pod"):
         return None
     try:
-        return msgspec.convert(dict(_readable(entry)), Report)
+        return msgspec.convert(dict(_readable(entry)), PodReport)
     except msgspec.ValidationError:
         return None
 
 
 def _readable(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The fields that have the shape which is known here."""
-    for each in msgspec.structs.fields(Report):
+    for each in msgspec.structs.fields(PodReport):
         value = entry.get(each.encode_name)
         if value is None:
             continue
