@@ -83,15 +83,18 @@ class Central:
 
     def nbctl(self, *arguments: str) -> str:
         """Run ovn-nbctl."""
-        program = self._programs.find("ovn-nbctl")
-        database = f"--db={self.remote('nb')}"
-        return namespaces.run([program, "--timeout=20", database, *arguments])
+        return self._ctl("nb", *arguments)
 
-    def rows(self, table: str, *conditions: str) -> list[Row]:
-        """The rows of the northbound database that meet all conditions."""
-        listed = json.loads(self.nbctl("--format=json", "find", table, *conditions))
+    def rows(self, table: str, *conditions: str, database: str = "nb") -> list[Row]:
+        """The rows of a database that meet all conditions."""
+        listed = json.loads(self._ctl(database, "--format=json", "find", table, *conditions))
         values = ([_plain(each) for each in row] for row in listed["data"])
         return [dict(zip(listed["headings"], row, strict=True)) for row in values]
+
+    def _ctl(self, database: str, *arguments: str) -> str:
+        program = self._programs.find(f"ovn-{database}ctl")
+        remote = f"--db={self.remote(database)}"
+        return namespaces.run([program, "--timeout=20", remote, *arguments])
 
     def _run(self, role: str, program: str, *arguments: str) -> None:
         places = environment(self.directory)

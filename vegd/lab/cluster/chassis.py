@@ -15,12 +15,13 @@ from vegd.lab.cluster import central
 from vegd.lab.cluster.central import Central
 from vegd.lab.errors import LabError
 from vegd.lab.ovn_programs import OvnPrograms
-from vegd.lab.state import Processes
+from vegd.lab.state import Processes, poll_until
 
 OUTSIDE = "eth1"
 """The link to the network outside."""
 _FABRIC = "fabric0"
 _TUNNELS = "br-fabric"
+_START_S = 30.0
 _NETDEV = "datapath_type=netdev"
 
 
@@ -68,7 +69,6 @@ class Chassis:
         """Everything again as it was before `stop`."""
         self._start_database()
         self._start_switch()
-        self.vsctl("show")
         self._start_controller()
 
     def stop(self) -> None:
@@ -76,6 +76,11 @@ class Chassis:
         # Whatever is in the namespace: ovn-controller has a process that watches it.
         namespaces.kill_inside(self.namespace)
         self._processes.kill_all()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its switch does."""
+        return self._processes.process("ovs-vswitchd") is not None
 
     def vsctl(self, *arguments: str) -> str:
         """Run ovs-vsctl on its switch."""
@@ -91,15 +96,20 @@ class Chassis:
         namespaces.checksums_in_software(namespace, "eth0")
         namespaces.ip(namespace, [f"link set eth0 mtu {mtu}"])
         external_id = f'external_ids:iface-id="{port}"'
-        self.vsctl("add-port", "br-int", link, "--", "set", "interface", link, external_id)
+        self.vsctl(
+            *("--may-exist", "add-port", "br-int", link),
+            *("--", "set", "interface", link, external_id),
+        )
 
     def unplug(self, port: str) -> None:
-        """Take it away; the pod's namespace may be gone."""
+        """Take it away; the pod's namespace may be gone. A node that is stopped keeps the port in
+        its database, where the next pod of that name will find it."""
         link = link_of(port)
-        self.vsctl("--if-exists", "del-port", "br-int", link)
         # The namespace of the pod takes its end of the wire along, and so this one.
         with contextlib.suppress(LabError):
             namespaces.ip(self.namespace, [f"link del {link}"])
+        if self.is_running:
+            self.vsctl("--if-exists", "del-port", "br-int", link)
 
     # Processes.
 
@@ -123,10 +133,14 @@ class Chassis:
         self._run("ovn-controller", "--monitor", self._database)
 
     def _give_address(self) -> None:
-        """The switch has made the link that holds it anew."""
+        """The switch makes the link that holds it anew each time, and takes a moment for that."""
         address = f"{self._address}/{central.PREFIX_LENGTH}"
-        lines = [f"address add {address} dev {_TUNNELS}", f"link set {_TUNNELS} up"]
-        namespaces.ip(self.namespace, lines)
+        lines = [f"address replace {address} dev {_TUNNELS}", f"link set {_TUNNELS} up"]
+        for _ in poll_until(_START_S):
+            with contextlib.suppress(LabError):
+                namespaces.ip(self.namespace, lines)
+                return
+        raise LabError(f"the switch has not started; see ovs-vswitchd.log in {self.directory}")
 
     def _control(self, name: str) -> str:
         return f"--unixctl={self.directory}/{name}.ctl"

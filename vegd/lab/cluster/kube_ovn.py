@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _MANAGER = "kube-ovn-controller"
 _LOOK_S = 5.0
-"""How often addresses in use are counted."""
+"""How often addresses in use are counted, and BFD ports looked for."""
 
 
 async def run(client: Client, network: Network) -> None:
@@ -109,7 +109,7 @@ class _KubeOvn:
         used = await asyncio.to_thread(self._shape, set(vpcs), wanted)
         for name, shape in shapes.items():
             missing = f"spec.vpc: there is no Vpc {shape.vpc}; create it or name another"
-            there = subnets.status(specs[name], used.get(name) if shape.vpc else None)
+            there = subnets.status(specs[name], used.get(name, 0) if shape.vpc else None)
             told = there if name in wanted else subnets.refused(missing)
             await self._say(SUBNETS, given[name], told)
         for name, value in vpcs.items():
@@ -137,6 +137,7 @@ class _KubeOvn:
             else:
                 network.ensure_outside(subnets.with_lengths(shape))
             self._made[name] = shape
+        network.place_bfd_ports()
         return there
 
     async def _replace(self, value: Object) -> None:

@@ -5,7 +5,7 @@ A VPC is a logical router of the same name. A subnet is a switch of its name, th
 What belongs to a subnet says so in its external_ids, which Kube-OVN's do not.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from typing import Any
@@ -80,6 +80,36 @@ class Logical:
             self._ensure_routes(vpc, name, (), ())
             port = f"{vpc}-{name}"
             self._centre.nbctl("--if-exists", "lrp-del", port, "--", "--if-exists", "ls-del", name)
+
+    def place_bfd_ports(self, live: Collection[str]) -> None:
+        """Put the routers with a BFD port on one of the chassis that live, each.
+
+        Stock OVN hands a packet of BFD to the chassis that it comes from, and only the one that has
+        the port knows the session: a gateway elsewhere would not be heard. (Kube-OVN's OVN carries
+        it there.) Where the whole router is on one chassis, all packets go there. OVN does not look
+        at the port's group of chassis then, so it is heeded here: a chassis of the group that lives
+        keeps the router, else the first of them by priority gets it.
+        """
+        ports = {str(each["name"]) for each in self._centre.rows("logical_router_port")}
+        for router in self._centre.rows("logical_router", _OURS):
+            name = str(router["name"])
+            port, current = f"bfd@{name}", router["options"].get("chassis", "")
+            members = (
+                [each for each in self._members(port) if each in live] if port in ports else []
+            )
+            if not members and current:
+                self._centre.nbctl("remove", "logical_router", name, "options", "chassis")
+            elif members and current not in members:
+                chassis = f"options:chassis={members[0]}"
+                self._centre.nbctl("set", "logical_router", name, chassis)
+
+    def _members(self, group: str) -> list[str]:
+        """The chassis of a group, by priority."""
+        found = self._centre.rows("ha_chassis_group", f"name={quoted(group)}")
+        members = {str(uuid) for each in found for uuid in _several(each["ha_chassis"])}
+        rows = [each for each in self._centre.rows("ha_chassis") if each["_uuid"] in members]
+        rows.sort(key=lambda each: (-each["priority"], each["chassis_name"]))
+        return [str(each["chassis_name"]) for each in rows]
 
     def add_port(
         self, switch: str, port: str, mac: str, addresses: Iterable[str], node: str

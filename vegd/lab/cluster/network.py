@@ -18,7 +18,7 @@ from vegd.lab import namespaces
 from vegd.lab.cluster import central
 from vegd.lab.cluster.central import NUDGE_S, Central
 from vegd.lab.cluster.chassis import OUTSIDE, Chassis
-from vegd.lab.cluster.logical import DEFAULT_VPC, Logical
+from vegd.lab.cluster.logical import DEFAULT_VPC, Logical, quoted
 from vegd.lab.errors import BadRequest, LabError
 from vegd.lab.ovn_programs import OvnPrograms
 from vegd.lab.state import Processes, reap
@@ -105,6 +105,19 @@ class Network:
         with contextlib.suppress(LabError):
             self.nbctl("--wait=hv", f"--timeout={NUDGE_S}", "sync")
 
+    def place_bfd_ports(self) -> None:
+        """See that the BFD port of each VPC is on a node that runs (see `Logical`)."""
+        running = [name for name, node in self.nodes.items() if node.is_running]
+        self._logical.place_bfd_ports(running)
+
+    def holder(self, vpc: str) -> str:
+        """The node whose chassis has the BFD port of a VPC; empty if none has it."""
+        port = quoted(f"bfd@{vpc}")
+        bound = self._central.rows("port_binding", f"logical_port={port}", database="sb")
+        chassis = [each["chassis"] for each in bound]
+        rows = self._central.rows("chassis", database="sb")
+        return next((str(each["name"]) for each in rows if each["_uuid"] in chassis), "")
+
     # VPCs and subnets.
 
     def vpcs(self) -> set[str]:
@@ -185,23 +198,27 @@ class Network:
         """Take a pod's port away; its namespace may be gone."""
         node = self._logical.node_of(port)
         if node in self.nodes:
-            with contextlib.suppress(LabError):  # the node may be stopped
-                self.nodes[node].unplug(port)
+            self.nodes[node].unplug(port)
         self._logical.remove_port(port)
 
     # Failures.
 
     def stop_node(self, node: str) -> None:
-        """The node loses its power: its switch and chassis die, its wires go dark."""
+        """The node loses its power: its switch and chassis die, its wires go dark.
+
+        BFD ports that it had move at once; OVN's own tunnels would notice after some seconds.
+        """
         chassis = self._node(node)
         self._set_wires(chassis, "down")
         chassis.stop()
+        self.place_bfd_ports()
 
     def start_node(self, node: str) -> None:
         """It comes back with the ports it had."""
         chassis = self._node(node)
         self._set_wires(chassis, "up")
         chassis.start()
+        self.place_bfd_ports()
 
     def _set_wires(self, chassis: Chassis, state: str) -> None:
         for namespace in (self._central.fabric, self.outside):
