@@ -130,6 +130,12 @@ async def sessions_move_to_the_chassis_that_is_left(pods: Pods, directory: Path)
     gateway = pods.add("gateway", "node2", "subnet1", 20, net1=True)
     client = pods.add("client", "node2", "subnet2", 20)
     _become_gateway(gateway)
+    far = pods.add("far", "node1", "subnet2", 22)
+    policy = ("vpc1", "29100", "ip4.src == 192.168.2.0/24")
+    assert not ask(far, "172.17.0.1")
+    network.nbctl("lr-policy-add", *policy, "reroute", "192.168.0.20")
+    assert await asyncio.to_thread(until, lambda: ask(far, "172.17.0.1")) == ["172.17.0.20"]
+    network.nbctl("lr-policy-del", *policy)
     _watch_and_route(network, "192.168.0.20")
     key = SessionKey("192.168.0.20", "10.255.255.255")
     session = SessionConfig(key, 300_000, 300_000, 5, 254)
@@ -139,12 +145,14 @@ async def sessions_move_to_the_chassis_that_is_left(pods: Pods, directory: Path)
         assert await asyncio.to_thread(until, lambda: ask(client, "172.17.0.1")) == ["172.17.0.20"]
         assert network.holder("vpc1") == "node1"
         await asyncio.to_thread(network.stop_node, "node1")
+        network.detach("far.default")
         await eventually(control, lambda s: s.sessions[0].state is not State.UP, WAIT_S)
         await _until_up(network, control)
         assert network.holder("vpc1") == "node2"
         assert await asyncio.to_thread(until, lambda: ask(client, "172.17.0.1")) == ["172.17.0.20"]
         await asyncio.to_thread(network.start_node, "node1")
         assert network.holder("vpc1") == "node2", "what works stays where it is"
+    assert not ask(far, "192.168.0.20")
     back = pods.add("back", "node1", "subnet2", 21)
     assert await asyncio.to_thread(until, lambda: ask(back, "192.168.0.20")) == ["192.168.2.21"]
 

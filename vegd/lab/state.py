@@ -76,15 +76,15 @@ class Processes:
                 stderr=log,
                 start_new_session=True,
             )
-        _children[process.pid] = process
-        return self.record(role, process.pid)
+        return self.adopt(role, process)
 
-    def record(self, role: str, pid: int) -> Recorded:
+    def adopt(self, role: str, process: subprocess.Popen[bytes]) -> Recorded:
         """Remember a process that has been started. Raises LabError if it has ended already."""
-        started = _started(pid)
+        _children[process.pid] = process
+        started = _started(process.pid)
         if started is None:
             raise LabError(f"{role} ended at once; see {self.directory / role}.log")
-        recorded = Recorded(role, pid, started)
+        recorded = Recorded(role, process.pid, started)
         with (self.directory / "processes").open("a") as file:
             file.write(json.dumps(asdict(recorded)) + "\n")
         return recorded

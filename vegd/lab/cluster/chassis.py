@@ -96,15 +96,20 @@ class Chassis:
         namespaces.checksums_in_software(namespace, "eth0")
         namespaces.ip(namespace, [f"link set eth0 mtu {mtu}"])
         external_id = f'external_ids:iface-id="{port}"'
-        self.vsctl("add-port", "br-int", link, "--", "set", "interface", link, external_id)
+        self.vsctl(
+            *("--may-exist", "add-port", "br-int", link),
+            *("--", "set", "interface", link, external_id),
+        )
 
     def unplug(self, port: str) -> None:
-        """Take it away; the pod's namespace may be gone."""
+        """Take it away; the pod's namespace may be gone. A node that is stopped keeps the port in
+        its database, where the next pod of that name will find it."""
         link = link_of(port)
-        self.vsctl("--if-exists", "del-port", "br-int", link)
         # The namespace of the pod takes its end of the wire along, and so this one.
         with contextlib.suppress(LabError):
             namespaces.ip(self.namespace, [f"link del {link}"])
+        if self.is_running:
+            self.vsctl("--if-exists", "del-port", "br-int", link)
 
     # Processes.
 

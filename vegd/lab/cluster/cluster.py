@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from kube.definitions import VPCS
 from vegd.lab import namespaces
 from vegd.lab.cluster import assets, launch, manifests
-from vegd.lab.cluster.control_plane import ControlPlane, Refused, free_ports
+from vegd.lab.cluster.control_plane import ApiServer, ControlPlane, Refused, free_ports
 from vegd.lab.cluster.kubelet import STOPPED
 from vegd.lab.cluster.logical import DEFAULT_VPC
 from vegd.lab.cluster.network import Network
@@ -92,6 +94,13 @@ class ClusterLab:
         return self._directory / "control-plane" / "kubeconfig"
 
     @property
+    def api(self) -> ApiServer:
+        """The API server, as administrator."""
+        plane = self._directory / "control-plane"
+        (cluster,) = yaml.safe_load(self.kubeconfig.read_text())["clusters"]
+        return ApiServer(cluster["cluster"]["server"], plane / "certs" / "apiserver.crt")
+
+    @property
     def streams(self) -> Path:
         """Where it is said how to get into the containers."""
         return self._directory / "kubelet" / "streams"
@@ -122,7 +131,7 @@ class ClusterLab:
         tell(f"OVN and {self.options.nodes} nodes")
         self.network.create(self.options.node_names)
         tell("the control plane")
-        plane = ControlPlane(self._directory / "control-plane", outlives=self.state.record)
+        plane = ControlPlane(self._directory / "control-plane", outlives=self.state.adopt)
         self._forward(plane)
         self._install(plane)
         tell("kubelet and controller")

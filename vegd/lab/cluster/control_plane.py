@@ -56,8 +56,8 @@ rules:
 """
 
 
-Started = Callable[[str, int], object]
-"""Takes the name of a program and its process id."""
+Started = Callable[[str, subprocess.Popen[bytes]], object]
+"""Takes the name of a program and its process."""
 
 
 class Refused(Exception):
@@ -67,6 +67,44 @@ class Refused(Exception):
         super().__init__(f"{code}: {status.get('message')}")
         self.code = code
         self.status = status
+
+
+class ApiServer:
+    """An API server, for requests of a user with a token."""
+
+    def __init__(self, url: str, ca: Path, token: str = ADMIN) -> None:
+        self._url = url
+        self._ca = ca
+        self._token = token
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content_type: str = "application/json",
+    ) -> Any:
+        """One request, apart from the client that is tested.
+
+        Raises:
+            Refused: the API server said no.
+        """
+        request = urllib.request.Request(  # noqa: S310 - always https
+            self._url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": content_type},
+        )
+        context = ssl.create_default_context(cafile=self._ca)
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310
+                text = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            text = error.read().decode()
+            status = json.loads(text) if text.startswith("{") else {"message": text}
+            raise Refused(error.code, status) from None
+        return json.loads(text) if text.startswith("{") else text
 
 
 class ControlPlane:
@@ -111,26 +149,9 @@ class ControlPlane:
         token: str = ADMIN,
         content_type: str = "application/json",
     ) -> Any:
-        """One request, apart from the client that is tested.
-
-        Raises:
-            Refused: the API server said no.
-        """
-        request = urllib.request.Request(  # noqa: S310 - always https
-            self.url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": content_type},
-        )
-        context = ssl.create_default_context(cafile=self.ca)
-        try:
-            with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310
-                text = answer.read().decode()
-        except urllib.error.HTTPError as error:
-            text = error.read().decode()
-            status = json.loads(text) if text.startswith("{") else {"message": text}
-            raise Refused(error.code, status) from None
-        return json.loads(text) if text.startswith("{") else text
+        """As of `ApiServer`."""
+        server = ApiServer(self.url, self.ca, token)
+        return server.request(method, path, body, content_type=content_type)
 
     def kubectl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run kubectl as the administrator; the caller looks at how it ended."""
@@ -285,7 +306,7 @@ class ControlPlane:
             )
         self.processes[name] = process
         if self._outlives is not None:
-            self._outlives(name, process.pid)
+            self._outlives(name, process)
 
     def _until_ready(self, name: str, is_ready: Callable[[], bool]) -> None:
         end = time.monotonic() + _READY_S

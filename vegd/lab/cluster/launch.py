@@ -52,6 +52,7 @@ class Place:
 
 def make_image(place: Path) -> None:
     """What the machine does not have and an image of vegd has: its commands."""
+    shutil.rmtree(place, ignore_errors=True)
     programs, kube_ovn = place / "usr/local/bin", place / "kube-ovn"
     programs.mkdir(parents=True)
     shutil.copytree(str(resources.files("kube").joinpath("image")), kube_ovn)

@@ -198,8 +198,7 @@ class Network:
         """Take a pod's port away; its namespace may be gone."""
         node = self._logical.node_of(port)
         if node in self.nodes:
-            with contextlib.suppress(LabError):  # the node may be stopped
-                self.nodes[node].unplug(port)
+            self.nodes[node].unplug(port)
         self._logical.remove_port(port)
 
     # Failures.
