@@ -101,6 +101,14 @@ class Hands:
 
     # All is well.
 
+    def until_served(self) -> None:
+        """Wait until the API server answers. Raises SceneFailed."""
+        for _ in poll_until(WITHIN_S, step_s=0.3):
+            with contextlib.suppress(LabError):
+                self.kubectl("get", "--raw", "/readyz")
+                return
+        raise SceneFailed(f"the API server does not answer for {WITHIN_S:g} s")
+
     def settle(self, pods: int) -> None:
         """Wait until the gateway has as many pods, and all is well. Raises SceneFailed."""
         missing = ""

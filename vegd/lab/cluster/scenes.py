@@ -132,6 +132,7 @@ def _controller_restarted(hands: Hands) -> None:
 
 def _api_server_restarted(hands: Hands) -> None:
     hands.restart("kube-apiserver")
+    hands.until_served()
     _policy_added(hands)
     _policy_removed(hands)
 
