@@ -10,6 +10,10 @@ import msgspec
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
+_READY = "Ready"
+_BAD_NEWS = frozenset({"Conflict", "Degraded"})
+"""Conditions that are False when all is well."""
+
 
 class Wanted(NamedTuple):
     """How a condition should read."""
@@ -65,6 +69,18 @@ def update(
         _updated(before.get(name), name, each, generation, stamp(now))
         for name, each in wanted.items()
     )
+
+
+def troubles(status: Mapping[str, Any]) -> tuple[str, ...]:
+    """The types of the conditions that say that something is wrong; Ready also while nothing says
+    that it is so."""
+    statuses = {each.type: each.status for each in parse(status)}
+    found = {
+        name for name, said in statuses.items() if said == (TRUE if name in _BAD_NEWS else FALSE)
+    }
+    if statuses.get(_READY) != TRUE:
+        found.add(_READY)
+    return tuple(sorted(found))
 
 
 def to_json(conditions: Sequence[Condition]) -> list[dict[str, Any]]:

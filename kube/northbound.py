@@ -79,6 +79,11 @@ class Northbound:
         await self.close()
 
     @property
+    def is_connected(self) -> bool:
+        """Whether what is seen is what the server has, as far as is known."""
+        return self._database.is_connected
+
+    @property
     def policies_can_name_bfd(self) -> bool:
         """Whether this OVN has `bfd_sessions` in policies (24.03 and later)."""
         return self._database.has_column("Logical_Router_Policy", "bfd_sessions")

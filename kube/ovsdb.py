@@ -177,6 +177,12 @@ class Database:
         """The version of the server's schema."""
         return str(self._schema["version"])
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the mirror is as the server has it, as far as is known."""
+        session = self._mirror._session  # noqa: SLF001 - nothing else says so
+        return bool(session.is_connected() and self._mirror.state == Idl.IDL_S_MONITORING)
+
     async def read(self, look: Callable[[Any], T]) -> T:
         """What `look` finds in the mirror, which does not change meanwhile."""
 
@@ -219,8 +225,7 @@ class Database:
             self._executor.shutdown(wait=False)
 
     def _require_connection(self) -> None:
-        session = self._mirror._session  # noqa: SLF001 - nothing else says so
-        if not session.is_connected() or self._mirror.state != Idl.IDL_S_MONITORING:
+        if not self.is_connected:
             raise Unreachable(self.remote, "the connection is lost")
 
     def _commit(self, work: _Work) -> None:

@@ -80,13 +80,19 @@ def _not_ready(cluster: Cluster, reason: str) -> Any:
 def test_a_database_that_is_away_is_told_and_missed_nothing(
     world: Cluster, northbound: OvsdbServer, controller: ControllerProcess
 ) -> None:
+    until(lambda: controller.metric("vegd_controller_ovn_connected") == 1)
     northbound.stop()
+    until(lambda: controller.metric("vegd_controller_ovn_connected") == 0)
     world.gateway("gw")
     found = until(lambda: _not_ready(world, "ReconcileOVNRoutesFailed"))
     assert northbound.remote in found[2]
     assert world.pods(), "what needs no OVN is done meanwhile"
+    trouble = f'trouble{{condition="Ready",gateway="{world.namespace}/gw"}}'
+    until(lambda: trouble in controller.page("/metrics")[1])
     northbound.start()
     world.until_ready("gw")
+    until(lambda: trouble not in controller.page("/metrics")[1])
+    assert controller.metric("vegd_controller_ovn_connected") == 1
     assert any("29100" in each for each in _policies(northbound, world))
 
 

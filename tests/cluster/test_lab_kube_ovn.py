@@ -11,9 +11,9 @@ import pytest
 
 from kube.client import Client
 from tests.support.cluster import Json
-from tests.support.control_plane import ControlPlane, Refused
 from vegd.lab import namespaces
 from vegd.lab.cluster import kube_ovn
+from vegd.lab.cluster.control_plane import ControlPlane, Refused
 from vegd.lab.cluster.network import Network
 from vegd.lab.ovn_programs import INSTALLED
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from kube.conditions import FALSE, TRUE, Condition, Wanted, parse, to_json, update
+from kube.conditions import FALSE, TRUE, Condition, Wanted, parse, to_json, troubles, update
 
 _NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 _LATER = _NOON + timedelta(minutes=5)
@@ -59,3 +59,18 @@ def test_a_status_is_read_as_it_was_written_and_nonsense_is_left_out() -> None:
     assert parse({}) == parse({"conditions": None}) == parse({"conditions": "none"}) == ()
     odd = [{"type": 1}, "x", {"type": "Ready", "status": "True"}]
     assert parse({"conditions": odd}) == (Condition("Ready", "True"),)
+
+
+def test_trouble_is_what_is_not_as_it_should_be() -> None:
+    def said(**statuses: str) -> tuple[str, ...]:
+        return troubles({"conditions": [{"type": k, "status": v} for k, v in statuses.items()]})
+
+    assert said(Ready="True", Validated="True", Degraded="False", Conflict="False") == ()
+    assert said(Ready="True", BFDHealthy="Unknown", Degraded="Unknown") == ()
+    assert said(Ready="False", Validated="False", BFDHealthy="False") == (
+        "BFDHealthy",
+        "Ready",
+        "Validated",
+    )
+    assert said(Ready="True", Degraded="True", Conflict="True") == ("Conflict", "Degraded")
+    assert said(Ready="Unknown") == said() == troubles({}) == ("Ready",)

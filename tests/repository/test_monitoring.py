@@ -1,13 +1,20 @@
 """Alert rules and dashboard: each alert fires on what it is for, and every metric exists."""
 
-import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.support.promtool import (
+    case,
+    check_alerts,
+    check_expressions,
+    check_places,
+    expressions,
+    promtool,
+)
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docs/monitoring/vegd.rules.yaml"
@@ -93,46 +100,14 @@ def _rules() -> list[dict[str, Any]]:
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
-def _promtool(*arguments: str | Path) -> None:
-    done = subprocess.run(
-        ["promtool", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=50
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def _case(series: dict[str, str], alert: str | None, after: str) -> dict[str, Any]:
-    """Series, and the one alert that they make fire after some time."""
-    return {
-        "interval": "1m",
-        "input_series": [{"series": each, "values": values} for each, values in series.items()],
-        "promql_expr_test": [
-            {
-                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
-                "eval_time": after,
-                "exp_samples": [
-                    {"labels": f'{{alertname="{each}"}}', "value": 1} for each in [alert] if each
-                ],
-            }
-        ],
-    }
-
-
 def test_promtool_accepts_the_rules() -> None:
-    _promtool("check", "rules", "--lint-fatal", RULES)
+    promtool("check", "rules", "--lint-fatal", RULES)
 
 
 def test_each_alert_fires_alone_and_none_when_all_is_well(tmp_path: Path) -> None:
     assert {rule["alert"] for rule in _rules()} == FIRES.keys()
-    cases = [_case(series, alert, "2h") for alert, series in FIRES.items()]
-    cases += [_case(WELL, None, "2h"), _case(DRAINED, None, "30m")]
-    tests = tmp_path / "alerts.test.yaml"
-    tests.write_text(
-        yaml.safe_dump(
-            {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": cases},
-            sort_keys=False,
-        )
-    )
-    _promtool("test", "rules", tests)
+    cases = [case(series, alert, "2h") for alert, series in FIRES.items()]
+    check_alerts(RULES, [*cases, case(WELL, None, "2h"), case(DRAINED, None, "30m")], tmp_path)
 
 
 @pytest.mark.parametrize("rule", _rules(), ids=lambda rule: str(rule["alert"]))
@@ -141,33 +116,13 @@ def test_each_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> N
     assert rule["annotations"].keys() == {"summary", "action"}
 
 
-def _expressions() -> list[str]:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    return [target["expr"] for panel in panels for target in panel.get("targets", ())]
-
-
 def test_promtool_accepts_every_expression_of_the_dashboard(tmp_path: Path) -> None:
-    rules = [
-        {"record": f"panel:{place}", "expr": expression.replace("$__rate_interval", "5m")}
-        for place, expression in enumerate(_expressions())
-    ]
-    assert len(rules) > 20
-    file = tmp_path / "panels.yaml"
-    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    _promtool("check", "rules", file)
+    assert len(expressions(DASHBOARD)) > 20
+    check_expressions(DASHBOARD, tmp_path)
 
 
 def test_panels_have_numbers_and_places_of_their_own() -> None:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    taken = [
-        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
-        for panel in panels
-        for x in range(panel["gridPos"]["w"])
-        for y in range(panel["gridPos"]["h"])
-    ]
-    assert len(set(taken)) == len(taken)
-    assert max(x for x, _ in taken) < 24
+    check_places(DASHBOARD)
 
 
 def test_rules_and_dashboard_name_documented_metrics_only() -> None:
@@ -175,7 +130,7 @@ def test_rules_and_dashboard_name_documented_metrics_only() -> None:
     document = (ROOT / "docs/metrics.md").read_text()
     known = re.findall(r"^\| `(vegd_[a-z0-9_]+)` \| (\w+)", document, re.MULTILINE)
     names = {f"{name}_bucket" if kind == "histogram" else name for name, kind in known}
-    text = "".join([*_expressions(), *(rule["expr"] for rule in _rules())])
+    text = "".join([*expressions(DASHBOARD), *(rule["expr"] for rule in _rules())])
     used = set(re.findall(r"\bvegd_[a-z0-9_]+", text))
     assert len(used) > 25
     assert used <= names

@@ -1,6 +1,7 @@
 """The work queue: each key once, never two workers at one, failures later and later."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -139,6 +140,27 @@ async def test_a_change_does_not_wait_for_the_next_try() -> None:
             await asyncio.sleep(0)
     # By itself the eighth try comes after half a minute at least.
     assert queue.failing == {}
+
+
+async def test_failures_after_changes_do_not_put_the_next_try_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    queue, tries = WorkQueue(), list[str]()
+
+    async def work(key: str) -> None:
+        tries.append(key)
+        raise _Trouble("no")
+
+    queue.add("a")
+    async with _running(queue, work):
+        for number in range(1, 11):
+            while len(tries) < number or queue.failing != {"a": number}:
+                await asyncio.sleep(0)
+            queue.add("a")
+    waits = [float(each) for each in re.findall(r"again in ([\d.]+) s", caplog.text)]
+    # Ten failures of its own would have it wait for minutes.
+    assert len(waits) >= 10
+    assert max(waits) < 8
 
 
 async def test_work_can_ask_to_be_looked_at_again_and_the_soonest_wish_counts() -> None:

@@ -38,8 +38,8 @@ class Ovn:
 
     @property
     def is_connected(self) -> bool:
-        """Whether there has been a connection; it is made anew by itself."""
-        return self._northbound is not None
+        """Whether there is a connection; one that is lost is made anew by itself."""
+        return self._northbound is not None and self._northbound.is_connected
 
     async def northbound(self) -> Northbound:
         """The database."""

