@@ -68,6 +68,9 @@ def test_the_controllers_gateway_runs_in_pods_and_translates(world: World) -> No
         assert container(pod, "init")["state"]["terminated"]["exitCode"] == 0
         status = json.loads(world.inside(name, "vegd", "status", "--json", container="gateway"))
         assert status["state"] == "ready", status
+        shown = world.lab.kubectl("exec", name, "-c", "gateway", "--", "ip", "-o", "address")
+        assert {f"{told[1]['ips'][0]}/16", f"{pod['status']['podIP']}/16"} <= set(shown.split())
+        assert "the gateway is ready" in world.lab.kubectl("logs", name, "-c", "gateway")
         # Who runs it, and what it sees of the machine.
         assert world.inside(name, "id", "-u", container="gateway") == "65534"
         assert not world.inside(name, "touch", "/x", container="gateway")

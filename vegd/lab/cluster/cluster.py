@@ -27,7 +27,10 @@ KIND = "cluster"
 """In the options of such a lab."""
 MOST_NODES = 8
 _READY_S = 180.0
-_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+_PROGRAMS = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"),
+    *("kubectl", "kubelet-streams"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class ClusterLab:
         `tell` is told what happens, for people.
         """
         require_root()
-        for name in (*_PROGRAMS, "kubectl"):
+        for name in _PROGRAMS:
             assets.find(name)
         self._programs.require()
         self.state.create(self.options)
@@ -135,6 +138,7 @@ class ClusterLab:
         self._forward(plane)
         self._install(plane)
         tell("kubelet and controller")
+        self.start_streams()
         self.start_kubelet()
         self.start_controller()
         self._until(lambda: self._is_ready(plane), "nodes, subnets and controller are not ready")
@@ -143,7 +147,8 @@ class ClusterLab:
 
     def start_kubelet(self) -> None:
         """Start the stand-in for the nodes' kubelets."""
-        words = [f"--node={name}" for name in self.options.node_names]
+        port = (self._directory / "streams.port").read_text()
+        words = [f"--node={name}={port}" for name in self.options.node_names]
         if self._programs is not INSTALLED:
             programs = self._programs
             words += ["--ovn", programs.name, str(programs.bin or ""), str(programs.share)]
@@ -155,6 +160,16 @@ class ClusterLab:
                 *("--prefix", self.options.prefix, "--directory", str(self._directory)),
                 *("--kubeconfig", str(self.kubeconfig), *words),
             ],
+        )
+
+    def start_streams(self) -> None:
+        """Start what serves exec and logs, for all nodes."""
+        self.streams.mkdir(parents=True, exist_ok=True)
+        (port,) = free_ports(1)
+        (self._directory / "streams.port").write_text(str(port))
+        program = str(assets.find("kubelet-streams"))
+        self.state.start(
+            "streams", None, [program, f"--directory={self.streams}", f"--port={port}"]
         )
 
     def start_controller(self) -> None:

@@ -51,10 +51,8 @@ def node_status(name: str, port: int, version: str, now: datetime) -> Json:
     return {
         "metadata": {"name": name},
         "status": {
-            "addresses": [
-                {"type": "InternalIP", "address": ADDRESS},
-                {"type": "Hostname", "address": name},
-            ],
+            # A host name would be looked up by the API server.
+            "addresses": [{"type": "InternalIP", "address": ADDRESS}],
             "capacity": _ROOM,
             "allocatable": _ROOM,
             "conditions": conditions,

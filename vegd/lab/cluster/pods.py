@@ -77,6 +77,7 @@ class PodRun:
 
     async def live(self) -> None:
         """Run the pod until it is deleted, and then delete it for good."""
+        self._read()
         reporting = asyncio.create_task(self._report())
         reporting.add_done_callback(_complain)
         try:
@@ -119,7 +120,7 @@ class PodRun:
 
     async def _run(self) -> None:
         """Start everything, then keep the volumes up to date."""
-        if not self._read():
+        if self._view.failure is not None:
             return
         await self._plug()
         shared = self._share()
@@ -133,21 +134,24 @@ class PodRun:
         finally:
             renewing.cancel()
 
-    def _read(self) -> bool:
-        """Whether what the pod asks for can be carried out."""
+    def _read(self) -> None:
+        """What the pod asks for, if that can be carried out."""
         try:
             self._spec = msgspec.convert(self.pod["spec"], PodSpec)
         except msgspec.ValidationError as exc:
             log.warning("%s: %s", self.uid, exc)
             self._view.failure = ("Unsupported", f"the lab's nodes cannot do this: {exc}")
-            self._dirty.set()
-            return False
+            return
         self._view.spec = self._spec
         self._view.init, self._view.main = (
-            [ContainerView(each.name, each.image, self._first()) for each in containers]
+            [
+                ContainerView(
+                    each.name, each.image, self._first(), restarts=self._restarts.get(each.name, 0)
+                )
+                for each in containers
+            ]
             for containers in (self._spec.init_containers, self._spec.containers)
         )
-        return True
 
     def _first(self) -> Waiting:
         """The state of a container before its first process."""
