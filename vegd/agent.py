@@ -15,15 +15,15 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol, TypeVar
 
 from bfd.config import SessionConfig
 from bfd.notify import notify, reloading
 from bfd.snapshot import EngineSnapshot
 from dataplane import statistics
 from dataplane.errors import DataplaneError
-from dataplane.kernel import ConntrackUsage, Kernel, PolicyCounter
+from dataplane.kernel import Kernel
 from dataplane.linux import LinuxKernel
 from dataplane.model import GatewayIntent
 from dataplane.statistics import InterfaceStatistics
@@ -42,14 +42,18 @@ from vegd.settings import Settings
 from vegd.sources.file import FileSource, SpecSnapshot
 from vegd.sources.followed import TwoFiles
 from vegd.spec import Drain as DrainSpec
-from vegd.status import Parts, fold
+from vegd.status import GatewayStatus, Parts, fold
 from vegd.supervise import Supervisor
 from vegd.watching import contact
 from vegd.watching.child import WatcherChild
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _HEAD_START_S = 10.0
+_CENSUS_S = 30.0
+"""A status does not count all connections each time."""
 
 
 class Source(Protocol):
@@ -98,7 +102,7 @@ class Agent:
         self.paths = Paths(kernel, self._tell_engine)
         self.census = CensusTaker(kernel)
         self.announcer = Announcer(kernel)
-        self.pages = Pages(self.read, self._ask_drain, self.path_words)
+        self.pages = Pages(self.read, self.status, self._ask_drain, self.path_words)
 
     def choose_sessions(self, sessions: tuple[SessionConfig, ...]) -> None:
         """From now on these, in place of those of the specification."""
@@ -145,36 +149,40 @@ class Agent:
             for task in background:
                 task.cancel()
 
-    async def read(self) -> Reading:
-        """The gateway as it is now, for a scrape or a status."""
+    async def status(self) -> GatewayStatus:
+        """The gateway as it is now, in short; a watcher asks every second."""
+        return fold(await self._parts(_CENSUS_S))
+
+    async def _parts(self, census_s: float = 0.0) -> Parts:
         engine = await self.sessions.refresh()
-        counters, conntrack = await self._kernel_figures()
-        census = await self.census.newest()
-        paths = tuple(self.paths.paths.values())
-        parts = Parts(
+        return Parts(
             snapshot=self._snapshot,
             convergence=self.reconciler.convergence,
             gates=self._gates(),
             engine=engine,
             engine_reasons=self._engine_reasons(engine),
-            conntrack=conntrack,
+            conntrack=await _figure(self._kernel.conntrack(), None),
             drain=self.drain,
-            paths=paths,
+            paths=tuple(self.paths.paths.values()),
             revision=self._revision,
-            census=census,
+            census=await self.census.newest(census_s),
             contact_age_s=contact.age_s(self._runtime_dir),
         )
+
+    async def read(self) -> Reading:
+        """The gateway as it is now, with every figure, for a scrape."""
+        parts = await self._parts()
         return Reading(
             status=fold(parts),
             reconciles=self.reconciler.counters,
             announcements=self.announcer.sent,
             failed_announcements=self.announcer.failures,
-            engine=engine,
+            engine=parts.engine,
             engine_restarts=self._supervisor.restarts if self._supervisor else 0,
-            policies=counters,
-            conntrack=conntrack,
-            paths=paths,
-            census=census,
+            policies=await _figure(self._kernel.counters(), ()),
+            conntrack=parts.conntrack,
+            paths=parts.paths,
+            census=parts.census,
             intent=self._intent(),
             interfaces=self._interfaces(),
             fixed=self.reconciler.convergence.fixed,
@@ -189,15 +197,6 @@ class Agent:
         if intent is None:
             return ()
         return statistics.read([intent.internal.interface, intent.external.interface])
-
-    async def _kernel_figures(
-        self,
-    ) -> tuple[tuple[PolicyCounter, ...], ConntrackUsage | None]:
-        try:
-            return await self._kernel.counters(), await self._kernel.conntrack()
-        except (DataplaneError, OSError) as exc:
-            log.warning("the kernel's counters cannot be read: %s", exc)
-            return (), None
 
     def _gates(self) -> Gates:
         return gate.decide(
@@ -336,6 +335,15 @@ class Agent:
     def _on_hangup(self) -> None:
         reloading()
         self._source.reload()
+
+
+async def _figure(asked: Awaitable[T], otherwise: T) -> T:
+    """What the kernel answers, or something else if it does not."""
+    try:
+        return await asked
+    except (DataplaneError, OSError) as exc:
+        log.warning("the kernel's counters cannot be read: %s", exc)
+        return otherwise
 
 
 def _longest_detection_s(engine: EngineSnapshot | None) -> float:

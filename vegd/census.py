@@ -39,8 +39,11 @@ class CensusTaker:
         self._asked = asyncio.Event()
         self._done = asyncio.Event()
 
-    async def newest(self) -> Taken | None:
-        """The newest census, a fresh one if the pause is over; None if none could be taken yet."""
+    async def newest(self, good_for_s: float = 0.0) -> Taken | None:
+        """The newest census, a fresh one if the pause is over and it is older than that; None if
+        none could be taken yet."""
+        if self._newest is not None and time.monotonic() - self._newest.at < good_for_s:
+            return self._newest
         if not self._asked.is_set() and time.monotonic() >= self._due:
             self._done.clear()
             self._asked.set()

@@ -19,6 +19,7 @@ from vegd import web
 from vegd.errors import VegdError
 from vegd.exposition import CONTENT_TYPE, Family
 from vegd.metrics import Reading, exposition, families
+from vegd.status import GatewayStatus
 from vegd.web import Answer
 
 _ANSWER_S = 5.0
@@ -34,7 +35,9 @@ class Pages:
     """Where the answers come from."""
 
     read: Callable[[], Awaitable[Reading]]
-    """The gateway as it is now."""
+    """The gateway as it is now, with every figure."""
+    look: Callable[[], Awaitable[GatewayStatus]]
+    """The same in short."""
     drain: Callable[[bool], Awaitable[None]]
     """Begin a drain by hand, or end it."""
     paths: Callable[[], dict[str, str]]
@@ -54,7 +57,7 @@ class Pages:
 
     async def readyz(self) -> Answer:
         """GET /readyz: 200, or 503 with the reasons, one a line."""
-        status = (await self._read()).status
+        status = await self._look()
         if status.is_ready:
             return Answer.text("ok\n")
         reasons = "\n".join(status.reasons or (status.state.value,))
@@ -66,7 +69,7 @@ class Pages:
 
     async def status(self) -> Answer:
         """GET /v1/status (control socket only): the status as JSON."""
-        return Answer(200, msgspec.json.encode((await self._read()).status), _JSON)
+        return Answer(200, msgspec.json.encode(await self._look()), _JSON)
 
     async def set_drain(self, drained: bool) -> Answer:
         """POST /v1/drain, /v1/undrain (control socket only): the status afterwards."""
@@ -79,6 +82,10 @@ class Pages:
     async def _read(self) -> Reading:
         async with asyncio.timeout(_ANSWER_S):
             return await self.read()
+
+    async def _look(self) -> GatewayStatus:
+        async with asyncio.timeout(_ANSWER_S):
+            return await self.look()
 
 
 def public(pages: Pages) -> web.Pages:

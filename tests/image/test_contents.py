@@ -18,6 +18,8 @@ from vegd import __version__
 
 ROOT = Path(__file__).parents[2]
 MEGABYTE = 1_000_000
+THERE = {"extra": "", "python_version": "3.13", "python_full_version": "3.13.0"}
+"""What markers of requirements look at, in the image."""
 UNCHECKED = 1
 """Of the flags of a .pyc: it is used whatever time its source has."""
 
@@ -43,7 +45,7 @@ def _files(image: Image) -> dict[str, os.stat_result]:
 def test_it_is_small(image: Image, base: dict[str, tarfile.TarInfo]) -> None:
     size = sum({each.st_ino: each.st_size for each in _files(image).values()}.values())
     over_base = size - sum(each.size for each in base.values() if each.isreg())
-    assert 40 * MEGABYTE < over_base < 90 * MEGABYTE
+    assert 40 * MEGABYTE < over_base < 150 * MEGABYTE
 
 
 def test_neither_compiler_nor_installer_is_left(image: Image) -> None:
@@ -127,14 +129,14 @@ def test_python_packages_are_those_that_were_pinned_and_suffice(image: Image) ->
     for line in (ROOT / "kube/requirements.txt").read_text().splitlines():
         if "==" in line:
             requirement = Requirement(line.removesuffix("\\"))
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            if requirement.marker is None or requirement.marker.evaluate(THERE):
                 pinned[requirement.name] = str(requirement.specifier).removeprefix("==")
     versions = {name: each.version for name, each in found.items()}
     assert versions == pinned | {"vegd": versions["vegd"]}
     for each in found.values():
         for text in each.requires or ():
             requirement = Requirement(text)
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            if requirement.marker is None or requirement.marker.evaluate(THERE):
                 assert versions[requirement.name.lower()] in requirement.specifier, text
 
 
