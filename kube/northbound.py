@@ -94,6 +94,10 @@ class Northbound:
         """The version of the database's schema."""
         return self._database.version
 
+    async def has_other_schema(self) -> bool:
+        """Whether the database was upgraded since it was opened, and should be opened anew."""
+        return await self._database.has_other_schema()
+
     async def plan(self, owner: Owner, desired: Collection[Row]) -> Outcome:
         """What `converge` would do."""
         return await self._database.read(

@@ -130,6 +130,7 @@ class Database:
         self._schema = schema
         self._connection = connection.Connection(mirror, timeout_s)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="ovsdb")
+        self._is_closed = False
 
     @classmethod
     async def open(
@@ -183,6 +184,13 @@ class Database:
         session = self._mirror._session  # noqa: SLF001 - nothing else says so
         return bool(session.is_connected() and self._mirror.state == Idl.IDL_S_MONITORING)
 
+    async def has_other_schema(self) -> bool:
+        """Whether the server has another schema than when this was opened: it was upgraded, and
+        columns that are new are seen only by who opens it again."""
+        asking = asyncio.to_thread(_schema, self.remote, self._schema["name"])
+        schema = await _timely(self.remote, self._timeout_s, asking)
+        return bool(schema != self._schema)
+
     async def read(self, look: Callable[[Any], T]) -> T:
         """What `look` finds in the mirror, which does not change meanwhile."""
 
@@ -216,7 +224,8 @@ class Database:
         await self._run(self._connection.force_reconnect)
 
     async def close(self) -> None:
-        """End the threads and the connection."""
+        """End the threads and the connection; whoever asks for something later is refused."""
+        self._is_closed = True
         try:
             await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._connection.stop, self._timeout_s
@@ -253,6 +262,8 @@ class Database:
         return kind(self.remote, details) if kind else Refused(self.remote, error, details)
 
     async def _run(self, do: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise Unreachable(self.remote, "the connection is closed")
         loop = asyncio.get_running_loop()
         waiting = loop.run_in_executor(self._executor, do)
         try:

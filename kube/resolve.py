@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from kube import schema
+from kube.checks import gateway_faults
 from kube.schema import EgressGateway, Fault, IPPool, Subnet, Vpc, family
 from kube.workload import Attachment, Bfd, Policy, Watch, Workload
 
@@ -64,7 +65,7 @@ class _Resolver:
         self._gateway = gateway
         self._spec = gateway.spec
         self._world = world
-        self._faults = list(schema.gateway_faults(gateway))
+        self._faults = list(gateway_faults(gateway))
         self._sources: set[str] = set()
 
     def resolve(self, image: str, watch: Watch | None) -> Resolution:
@@ -228,7 +229,7 @@ def _attachment(subnet: Subnet, addresses: tuple[str, ...], pool: str) -> Attach
 
 
 def _network_of(text: str) -> str:
-    """Bits behind the length count for nothing, as in OVN."""
+    """An address is a network, too."""
     try:
         return str(ip_network(text, strict=False))
     except ValueError:

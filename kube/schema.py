@@ -2,15 +2,13 @@
 
 An object of the API server has passed its CustomResourceDefinition, but not necessarily ours:
 Kube-OVN's own lets through prefixes and addresses that are none. So what has the wrong shape ends
-the parsing with one error, and texts that mean something are looked at one by one: `gateway_faults`
-names every mistake by its field, with its value and the remedy.
+the parsing with one error, and texts that mean something are looked at one by one in `kube.checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
-from ipaddress import ip_address, ip_network
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -296,90 +294,6 @@ def _whole_mbit(number: str, factor: int) -> int:
     except InvalidOperation as exc:
         raise ValueError(number) from exc
     return int(bits.to_integral_value(ROUND_CEILING))
-
-
-def gateway_faults(gateway: EgressGateway) -> tuple[Fault, ...]:
-    """Everything in the resource that cannot be carried out, whatever else there is in the
-    cluster. What the CustomResourceDefinition refuses may have come past an older one."""
-    return (*_policy_faults(gateway.spec), *_bfd_faults(gateway.spec), *_pod_faults(gateway.spec))
-
-
-def _policy_faults(spec: GatewaySpec) -> Iterator[Fault]:
-    if not spec.policies and not spec.selectors:
-        yield Fault("spec", "", "has neither policies nor selectors", "say whose traffic it takes")
-    for place, policy in enumerate(spec.policies):
-        path = f"spec.policies[{place}]"
-        if not policy.ip_blocks and not policy.subnets:
-            yield Fault(path, "", "names no source", "give ipBlocks or subnets")
-        for block, text in enumerate(policy.ip_blocks):
-            if not _is_network(text):
-                remedy = "give an address or ADDRESS/LENGTH"
-                yield Fault(f"{path}.ipBlocks[{block}]", text, "is no network", remedy)
-
-
-def _bfd_faults(spec: GatewaySpec) -> Iterator[Fault]:
-    bfd = spec.bfd
-    if not bfd.enabled:
-        return
-    if not 1 <= bfd.multiplier <= 255:
-        remedy = "give 1 to 255: a BFD packet has 8 bits for it"
-        yield Fault("spec.bfd.multiplier", str(bfd.multiplier), "is out of range", remedy)
-    for name, value in (("minTX", bfd.min_tx), ("minRX", bfd.min_rx)):
-        if not 1 <= value <= 60_000:
-            remedy = "give 1 to 60000 ms; slower failures are found by the kubelet"
-            yield Fault(f"spec.bfd.{name}", str(value), "is out of range", remedy)
-    slowest = max(bfd.min_tx, bfd.min_rx)
-    if bfd.multiplier <= 255 and slowest <= 60_000 and bfd.multiplier * slowest > 600_000:
-        problem = f"would notice a failure after {bfd.multiplier * slowest / 1000:g} s"
-        remedy = "reduce multiplier, minTX or minRX to at most 600 s"
-        yield Fault("spec.bfd", "", problem, remedy)
-
-
-def _pod_faults(spec: GatewaySpec) -> Iterator[Fault]:
-    for name, items, pool in (
-        ("internalIPs", spec.internal_ips, spec.internal_ip_pool),
-        ("externalIPs", spec.external_ips, spec.external_ip_pool),
-    ):
-        for place, text in enumerate(items):
-            if not _are_addresses(text):
-                remedy = "give one address, or an IPv4 and an IPv6 one with a comma between"
-                yield Fault(f"spec.{name}[{place}]", text, "is no address", remedy)
-        if items and len(items) < spec.replicas:
-            remedy = f"list {spec.replicas} or more, or lower spec.replicas"
-            problem = f"are too few for {spec.replicas} replicas"
-            yield Fault(f"spec.{name}", f"{len(items)}", problem, remedy)
-        if items and pool:
-            field = name.replace("IPs", "IPPool")
-            yield Fault(f"spec.{field}", pool, f"is given beside {name}", "give one of both")
-    for name, quantity in (
-        ("ingress", spec.bandwidth.ingress),
-        ("egress", spec.bandwidth.egress),
-    ):
-        try:
-            mbit(quantity)
-        except ValueError:
-            remedy = "give whole Mbit/s, or bit/s with M, Mi, G or Gi"
-            yield Fault(f"spec.bandwidth.{name}", str(quantity), "is no bandwidth", remedy)
-    for name, value in (("bgpConf", spec.bgp_conf), ("evpnConf", spec.evpn_conf)):
-        if value:
-            remedy = "leave this gateway to Kube-OVN's own controller and image"
-            yield Fault(f"spec.{name}", value, "asks for what vegd does not do", remedy)
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
-
-
-def _are_addresses(text: str) -> bool:
-    try:
-        versions = [ip_address(part).version for part in text.split(",")]
-    except ValueError:
-        return False
-    return len(versions) == len(set(versions))
 
 
 def _without_nulls(value: Any) -> Any:

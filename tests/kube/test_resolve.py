@@ -185,10 +185,10 @@ def test_selected_pods_are_snated_whatever_their_address_and_policies_come_first
     ]
 
 
-def test_bits_behind_the_length_count_for_nothing() -> None:
-    found = _resolve(policies=[{"ipBlocks": ["192.168.0.7/24", "192.168.0.0/24"]}])
+def test_an_address_is_a_network_of_its_own() -> None:
+    found = _resolve(policies=[{"ipBlocks": ["192.168.0.7", "192.168.0.7/32"]}])
     assert found.workload is not None
-    assert found.workload.policies[0].ip_blocks == ("192.168.0.0/24",)
+    assert found.workload.policies[0].ip_blocks == ("192.168.0.7/32",)
 
 
 def test_ovn_is_told_the_sources_as_they_are_written() -> None:

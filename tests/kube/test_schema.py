@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from kube.checks import gateway_faults
 from kube.schema import (
     EgressGateway,
     LabelSelector,
     Malformed,
     Selector,
-    gateway_faults,
     mbit,
     parse,
 )
@@ -112,6 +112,56 @@ def test_what_is_no_bandwidth_is_refused(quantity: int | str) -> None:
             ),
         ),
         (
+            {"policies": [{"ipBlocks": ["10.0.0.1/8", "10.0.0.1"]}]},
+            (
+                "spec.policies[0].ipBlocks[0]: '10.0.0.1/8' has bits behind its length; "
+                "write 10.0.0.0/8"
+            ),
+        ),
+        (
+            {"internalIPs": ["192.168.0.2", "fd00::2"]},
+            (
+                "spec.internalIPs[1]: 'fd00::2' has no IPv4 address, and a policy has IPv4 "
+                "sources; write both, with a comma between"
+            ),
+        ),
+        (
+            {"externalIPs": ["fd00::2"]},
+            (
+                "spec.externalIPs[0]: 'fd00::2' has no IPv4 address, and a policy has IPv4 "
+                "sources; write both, with a comma between"
+            ),
+        ),
+        (
+            {"bandwidth": {"egress": "35G"}},
+            (
+                "spec.bandwidth.egress: '35G' is more than a rate can be; "
+                "give at most 34359 Mbit/s, or 0 for no limit"
+            ),
+        ),
+        (
+            {
+                "selectors": [
+                    {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}
+                ]
+            },
+            (
+                "spec.selectors[0].podSelector.matchExpressions[0].values: is empty, "
+                "and In needs values; list them"
+            ),
+        ),
+        (
+            {
+                "nodeSelector": [
+                    {"matchFields": [{"key": "a", "operator": "Exists", "values": ["b"]}]}
+                ]
+            },
+            (
+                "spec.nodeSelector[0].matchFields[0].values: is given, and Exists has none; "
+                "leave it out"
+            ),
+        ),
+        (
             {"bgpConf": "peering"},
             (
                 "spec.bgpConf: 'peering' asks for what vegd does not do; "
@@ -126,6 +176,12 @@ def test_a_mistake_is_told_by_field_value_and_remedy(spec: dict[str, Any], compl
 
 def test_a_gateway_without_mistakes_has_no_faults() -> None:
     assert gateway_faults(_gateway()) == ()
+
+
+def test_what_is_not_shown_outside_needs_no_address_there() -> None:
+    """The families of `externalIPs` are those of the policies with SNAT."""
+    policies = [{"ipBlocks": ["fd00::/64"]}, {"snat": True, "ipBlocks": ["10.0.0.0/8"]}]
+    assert gateway_faults(_gateway(policies=policies, externalIPs=["172.17.0.2"])) == ()
 
 
 def test_timers_count_for_nothing_without_bfd() -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import Any
 
-from kube import bfd_port
+from kube import bfd_port, nodes
 from kube.bfd_port import BfdPort
 from kube.binding import STUB_PATIENCE_S, PortHistory, wants_stub
 from kube.definitions import VPCS
@@ -25,8 +25,6 @@ from vegd.cluster.ovn import Ovn
 from vegd.cluster.writer import Writer
 
 log = logging.getLogger(__name__)
-
-_CHASSIS = "ovn.kubernetes.io/chassis"
 
 
 class BfdPorts:
@@ -64,8 +62,8 @@ class BfdPorts:
             outcome = await northbound.converge(owner, bfd_port.rows(port, self._mark))
             if outcome.plan:
                 log.info("%s: %d rows of OVN written", owner.port, len(outcome.plan.ops))
-            nodes = self._nodes(port.chassis)
-            told = {"name": owner.port, "ip": vpc.spec.bfd_port.ip, "nodes": nodes}
+            holders = self._nodes(port.chassis)
+            told = {"name": owner.port, "ip": vpc.spec.bfd_port.ip, "nodes": holders}
             await self._say(vpc, told)
             # Also while no gateway lives: nobody tells of the VPC when one begins to.
             waits = history.down_s and not history.answered and not has_stub
@@ -78,7 +76,7 @@ class BfdPorts:
         eligible = {
             name: chassis
             for name, item in self._copies.nodes.mirror.items.items()
-            if (chassis := item.value.metadata.annotations.get(_CHASSIS))
+            if (chassis := item.value.metadata.annotations.get(nodes.CHASSIS))
             and (selector is None or selector.matches(item.value.metadata.labels))
         }
         groups = [each for each in there if isinstance(each, HaGroup)]
@@ -87,7 +85,7 @@ class BfdPorts:
 
     def _nodes(self, chassis: tuple[str, ...]) -> list[str]:
         names = {
-            item.value.metadata.annotations.get(_CHASSIS): name
+            item.value.metadata.annotations.get(nodes.CHASSIS): name
             for name, item in self._copies.nodes.mirror.items.items()
         }
         return [names[each] for each in chassis if each in names]

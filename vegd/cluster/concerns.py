@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kube import definitions
+from kube import definitions, nodes
 from kube.agreement import interest
 from kube.identity import Identity, label_value
 from kube.informer import Change, Deleted, Synced, Upserted
@@ -34,7 +34,6 @@ from kube.selection import Key, Selection, key_of
 _OWNED = {
     each.plural for each in (CONFIG_MAPS, DEPLOYMENTS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS)
 }
-_NODE_ANNOTATIONS = ("ovn.kubernetes.io/chassis", "ovn.kubernetes.io/port_name")
 
 
 class Concerns:
@@ -178,4 +177,4 @@ def _status(gateway: Object) -> tuple[Any, ...]:
 def _node(node: Named) -> tuple[Any, ...]:
     """What of a node matters."""
     annotations = node.metadata.annotations
-    return node.metadata.labels, *(annotations.get(name) for name in _NODE_ANNOTATIONS)
+    return node.metadata.labels, *(annotations.get(name) for name in nodes.READ)

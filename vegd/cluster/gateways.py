@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from kube import status
+from kube import nodes, status
 from kube.binding import Choice, Look
 from kube.configuration import configuration
 from kube.errors import KubeError
@@ -37,8 +37,6 @@ from vegd.cluster.writer import Writer
 from vegd.spec import GatewaySpec, SpecError
 
 log = logging.getLogger(__name__)
-
-_PORT_GROUP = "ovn.kubernetes.io/port_name"
 
 
 class NotDone(Exception):
@@ -259,7 +257,7 @@ class Gateways:
         return {
             name: port.replace("-", ".")
             for name, item in self._copies.nodes.mirror.items.items()
-            if (port := item.value.metadata.annotations.get(_PORT_GROUP))
+            if (port := item.value.metadata.annotations.get(nodes.PORT))
         }
 
     def _observed(

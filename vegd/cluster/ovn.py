@@ -20,12 +20,20 @@ from vegd.backoff import Backoff
 log = logging.getLogger(__name__)
 
 _FIRST_S, _MOST_S = 0.5, 15.0
+_LOOK_S = 60.0
+"""How often the schema is looked at: OVN is upgraded seldom."""
 
 
 class Ovn:
     """One northbound database. Methods raise DatabaseError."""
 
-    def __init__(self, remote: str, ordered: Way | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        remote: str,
+        ordered: Way | None = None,
+        timeout_s: float = 10.0,
+        look_s: float = _LOOK_S,
+    ) -> None:
         self.remote = remote
         self.histories: dict[str, PortHistory] = {}
         """What each BFD port has shown."""
@@ -33,6 +41,7 @@ class Ovn:
         self._known: dict[str, tuple[Choice, tuple[Look, ...]]] = {}
         """Of each BFD port, until something of its sessions moves."""
         self._timeout_s = timeout_s
+        self._look_s = look_s
         self._northbound: Northbound | None = None
         self._connecting = asyncio.Lock()
 
@@ -55,17 +64,44 @@ class Ovn:
             await self._northbound.close()
 
     async def follow(self, told: Callable[[Changed], None]) -> None:
-        """Tell for ever where to look again."""
+        """Tell for ever where to look again. A database that was upgraded is opened anew."""
         backoff = Backoff(_FIRST_S, _MOST_S)
         while True:
             try:
                 northbound = await self.northbound()
-                async for changed in northbound.changes():
-                    told(changed)
             except DatabaseError as exc:
                 wait_s = backoff.wait_s()
                 log.warning("%s; again in %.1f s", exc, wait_s)
                 await asyncio.sleep(wait_s)
+                continue
+            backoff.reset()
+            reading = asyncio.ensure_future(_read(northbound, told))
+            upgraded = asyncio.ensure_future(self._until_upgraded(northbound))
+            try:
+                await asyncio.wait((reading, upgraded), return_when=asyncio.FIRST_COMPLETED)
+                if reading.done():
+                    reading.result()
+                upgraded.result()
+            finally:
+                reading.cancel()
+                upgraded.cancel()
+            await self._reopen(northbound)
+
+    async def _until_upgraded(self, northbound: Northbound) -> None:
+        while True:
+            await asyncio.sleep(self._look_s)
+            try:
+                if await northbound.has_other_schema():
+                    return
+            except DatabaseError as exc:
+                log.debug("%s", exc)  # whoever needs it says so
+
+    async def _reopen(self, northbound: Northbound) -> None:
+        log.info("OVN's northbound database has another schema: opening it anew")
+        async with self._connecting:
+            self._northbound = None
+            self._known.clear()
+        await northbound.close()
 
     def forget(self, port: str) -> None:
         """Something of the sessions of a BFD port has moved."""
@@ -87,3 +123,8 @@ class Ovn:
             # A trial is also a matter of time.
             self._known[port] = (choice, looks)
         return choice, looks
+
+
+async def _read(northbound: Northbound, told: Callable[[Changed], None]) -> None:
+    async for changed in northbound.changes():
+        told(changed)
