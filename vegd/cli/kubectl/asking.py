@@ -7,6 +7,7 @@ not be asked, 2 that something was asked for that is not there.
 import argparse
 import asyncio
 import contextlib
+import re
 import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from vegd.errors import Unreachable, UsageError, VegdError
 
 T = TypeVar("T")
 
+_REQUEST = re.compile(r'(Post|Get) "\S+": ')
 _GATEWAY_CONTAINERS = ("gateway", "bfdd")
 """What vegd runs in: its own pods, and those of Kube-OVN's controller with BFD."""
 
@@ -98,7 +100,8 @@ def execute(
 
 
 def _last_line(text: str) -> str:
-    return text.splitlines()[-1] if text else "it said nothing"
+    """The complaint, without the address that the API server has asked, which holds the command."""
+    return _REQUEST.sub("", text.splitlines()[-1]) if text else "it said nothing"
 
 
 def gateway_container(names: Sequence[str]) -> str:
