@@ -294,7 +294,8 @@ class PodRun:
     # What is told of it.
 
     async def _report(self) -> None:
-        """Write the status whenever it is another one."""
+        """Write the status whenever it is another one, or somebody else has written over it, as
+        who looks after nodes does with the pods of one that is not heard of."""
         written: Object = {}
         while True:
             await self._dirty.wait()
@@ -304,7 +305,7 @@ class PodRun:
                 self._view, self._conditions or _old(self.pod).get("conditions", ()), now()
             )
             self._conditions = told["conditions"]
-            if told == written:
+            if told == written and _words(told).items() <= _words(_old(self.pod)).items():
                 continue
             try:
                 await self._host.report(self.pod, told)
@@ -318,7 +319,7 @@ class PodRun:
 
     def _gates(self) -> dict[str, bool]:
         names = [each.condition_type for each in self._spec.readiness_gates]
-        found = {each["type"]: each["status"] for each in _old(self.pod).get("conditions", ())}
+        found = _words(_old(self.pod))
         return {name: found.get(name) == "True" for name in names}
 
     async def _insist(self, act: Callable[[], Awaitable[None]]) -> None:
@@ -352,6 +353,11 @@ class PodRun:
     def _name(self) -> str:
         metadata = self.pod["metadata"]
         return f"{metadata['namespace']}/{metadata['name']}"
+
+
+def _words(status: Object) -> dict[str, str]:
+    """The status of each condition."""
+    return {each["type"]: each["status"] for each in status.get("conditions", ())}
 
 
 def _complain(task: asyncio.Task[None]) -> None:
