@@ -269,10 +269,10 @@ def test_nobody_misses_the_watcher_or_the_api_server(world: World) -> None:
         site.daemon("run", "--kube", environ=world.environ) as daemon,
     ):
         daemon.wait_for("ready")
-        log = daemon.log.read_text()
-        assert "vegd.watching.watcher" not in log, "the gateway is there before its watcher"
         _until_up(site)
         world.until_entry(revision=revision, state="ready")
+        log = daemon.log.read_text()
+        assert log.index("the gateway is ready") < log.index("vegd.watching.watcher")
         before = _calm(site)
         # It is killed: a line of the log, and the next one.
         first = _child(daemon)
