@@ -140,12 +140,12 @@ def _gateway_pod(pod: Pod) -> GatewayPod:
         problem = f"pod {name} has no address"
     elif not external:
         problem = f"pod {name} has no address in {network or 'any network outside'}"
+    elif pod.ready:
+        problem = ""
     elif pod.serves and pod.gate is False:
         problem = f"pod {name} waits until its BFD sessions are up in OVN"
-    elif not pod.ready:
-        problem = f"pod {name} is not ready"
     else:
-        problem = ""
+        problem = f"pod {name} is not ready"
     runs = pod.status.phase == "Running"
     node, gate = pod.spec.node_name, pod.gate
     return GatewayPod(name, node, internal, external, pod.serves, problem, runs, gate)
