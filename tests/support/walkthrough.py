@@ -9,15 +9,26 @@ what is another each time: parts of names, hardware addresses, times, and who ca
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import os
 import re
 import selectors
 import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+
+from vegd.lab import janitor
+from vegd.lab.cluster import assets
+from vegd.lab.cluster.cluster import ClusterLab, ClusterOptions
+from vegd.lab.lab import remove
+from vegd.lab.ovn_programs import INSTALLED, OvnPrograms
 
 _FENCE = "```"
 _PROMPT, _CONTINUED = "$ ", "> "
@@ -248,3 +259,39 @@ def _steps(parts: list[Part]) -> Iterator[Step]:
     for part in parts:
         if isinstance(part, Console):
             yield from part.steps
+
+
+@contextlib.contextmanager
+def cluster(prefix: str, programs: OvnPrograms = INSTALLED) -> Iterator[dict[str, str]]:
+    """A cluster of the lab, and the environment in which the commands of a page find it."""
+    remove(prefix)
+    lab = ClusterLab(ClusterOptions(prefix), programs)
+    with janitor.watch(prefix):
+        lab.create()
+        places = [Path(sys.executable).parent, assets.find("kubectl").parent]
+        if programs.bin is not None:
+            places.append(programs.bin)
+        yield {
+            **os.environ,
+            "PATH": ":".join([*map(str, places), os.environ["PATH"]]),
+            "KUBECONFIG": str(lab.kubeconfig),
+            "OVN_NB_DB": lab.network.northbound,
+            "COLUMNS": "120",
+        }
+
+
+def main() -> None:
+    """Put into a page what its commands print now."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.support.walkthrough", description=__doc__
+    )
+    parser.add_argument("page", type=Path)
+    page: Path = parser.parse_args().page
+    parts = parse(page.read_text())
+    with cluster("walkthrough") as environment, tempfile.TemporaryDirectory() as directory:
+        played = play(parts, Path(directory), environment, print)
+    page.write_text(unparse(played))
+
+
+if __name__ == "__main__":
+    main()
