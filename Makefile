@@ -25,7 +25,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 RUN_PACKAGES := iproute2 nftables python3-nftables python3-venv
 OVN_PACKAGES := openvswitch-switch ovn-central ovn-host
 BENCH_PACKAGES := iperf3 iptables
-CLUSTER_PACKAGES := $(OVN_PACKAGES) debian-archive-keyring debootstrap etcd-server openssl
+CLUSTER_PACKAGES := $(OVN_PACKAGES) curl debian-archive-keyring debootstrap etcd-server openssl
 IMAGE_PACKAGES := buildah debian-archive-keyring debootstrap
 TEST_PACKAGES := $(OVN_PACKAGES) $(IMAGE_PACKAGES) bird2 crun frr openssl prometheus systemd tshark
 
