@@ -41,6 +41,7 @@ class ClusterOptions:
     nodes: int = 2
     api_group: str = "kubeovn.io"
     """Of the gateways."""
+    ovn: OvnPrograms = INSTALLED
 
     def __post_init__(self) -> None:
         check_prefix(self.prefix)
@@ -54,17 +55,27 @@ class ClusterOptions:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
-        return {"kind": KIND, **asdict(self)}
+        ovn = (self.ovn.name, str(self.ovn.bin or ""), str(self.ovn.share))
+        return {"kind": KIND, **asdict(self), "ovn": ovn}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "ClusterOptions":
+        """Read back what `to_json` made; KeyError, TypeError or ValueError on anything else."""
+        if document["kind"] != KIND:
+            raise ValueError(document["kind"])
+        name, binaries, share = document["ovn"]
+        ovn = OvnPrograms(name, Path(binaries) if binaries else None, Path(share))
+        rest = {key: value for key, value in document.items() if key not in ("kind", "ovn")}
+        return cls(**rest, ovn=ovn)
 
 
 class ClusterLab:
     """One cluster. `create` builds it, `find` takes up one that is there."""
 
-    def __init__(self, options: ClusterOptions, programs: OvnPrograms = INSTALLED) -> None:
+    def __init__(self, options: ClusterOptions) -> None:
         self.options = options
         self.state = LabState(options.prefix)
-        self.network = Network(options.prefix, self.state.directory / "network", programs)
-        self._programs = programs
+        self.network = Network(options.prefix, self.state.directory / "network", options.ovn)
         self._directory = self.state.directory
 
     @classmethod
@@ -73,18 +84,11 @@ class ClusterLab:
         check_prefix(prefix)
         try:
             text = (LabState(prefix).directory / "options.json").read_text()
-            document: dict[str, Any] = json.loads(text)
-        except (OSError, ValueError):
-            document = {}
-        if document.pop("kind", "") != KIND:
+            return cls(ClusterOptions.from_json(json.loads(text)))
+        except (OSError, ValueError, KeyError, TypeError):
             raise LabError(
                 f"there is no cluster with the prefix {prefix!r}; 'vegd lab up --cluster' makes one"
-            )
-        name, binaries, share = document.pop("ovn", None) or (None, None, None)
-        programs = INSTALLED
-        if name is not None and share is not None:
-            programs = OvnPrograms(name, Path(binaries) if binaries else None, Path(share))
-        return cls(ClusterOptions(**document), programs)
+            ) from None
 
     @property
     def ovn_version(self) -> str:
@@ -116,7 +120,7 @@ class ClusterLab:
         require_root()
         for name in _PROGRAMS:
             assets.find(name)
-        self._programs.require()
+        self.options.ovn.require()
         self.state.create(self.options)
         try:
             self._build(tell)
@@ -149,9 +153,7 @@ class ClusterLab:
         """Start the stand-in for the nodes' kubelets."""
         port = (self._directory / "streams.port").read_text()
         words = [f"--node={name}={port}" for name in self.options.node_names]
-        if self._programs is not INSTALLED:
-            programs = self._programs
-            words += ["--ovn", programs.name, str(programs.bin or ""), str(programs.share)]
+        words += ["--ovn", *self.options.to_json()["ovn"]]
         self.state.start(
             "kubelet",
             None,

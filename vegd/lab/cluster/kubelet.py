@@ -31,7 +31,7 @@ from vegd.lab.cluster.logical import DEFAULT_VPC
 from vegd.lab.cluster.network import Network
 from vegd.lab.cluster.plugging import Plugger
 from vegd.lab.cluster.pods import PodRun
-from vegd.lab.ovn_programs import INSTALLED, OvnPrograms
+from vegd.lab.ovn_programs import OvnPrograms
 
 log = logging.getLogger(__name__)
 
@@ -284,16 +284,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--prefix", required=True)
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--kubeconfig", type=Path, required=True)
-    parser.add_argument("--ovn", nargs=3, metavar=("NAME", "BIN", "SHARE"))
+    parser.add_argument("--ovn", nargs=3, metavar=("NAME", "BIN", "SHARE"), required=True)
     parser.add_argument("--node", action="append", metavar="NAME[=PORT]", required=True)
     options = parser.parse_args(arguments)
     logs.configure("info", "text")
     pairs = (each.partition("=") for each in options.node)
     ports = {name: int(port or 0) for name, _, port in pairs}
-    programs = INSTALLED
-    if options.ovn:
-        name, programs_at, share = options.ovn
-        programs = OvnPrograms(name, Path(programs_at), Path(share))
+    name, binaries, share = options.ovn
+    programs = OvnPrograms(name, Path(binaries) if binaries else None, Path(share))
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_run(options, ports, programs))
 
