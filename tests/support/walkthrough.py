@@ -265,7 +265,7 @@ def _steps(parts: list[Part]) -> Iterator[Step]:
 def cluster(prefix: str, programs: OvnPrograms = INSTALLED) -> Iterator[dict[str, str]]:
     """A cluster of the lab, and the environment in which the commands of a page find it."""
     remove(prefix)
-    lab = ClusterLab(ClusterOptions(prefix), programs)
+    lab = ClusterLab(ClusterOptions(prefix, ovn=programs))
     with janitor.watch(prefix):
         lab.create()
         places = [Path(sys.executable).parent, assets.find("kubectl").parent]

@@ -93,7 +93,7 @@ class ClusterLab:
     @property
     def ovn_version(self) -> str:
         """Of the routers."""
-        return self._programs.version()
+        return self.options.ovn.version()
 
     @property
     def kubeconfig(self) -> Path:
