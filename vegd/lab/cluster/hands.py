@@ -158,10 +158,10 @@ class Hands:
             place = self.lab.streams / "default" / pod["metadata"]["name"] / f"{container}.json"
             with contextlib.suppress(FileNotFoundError):
                 found[container] = int(json.loads(place.read_text())["pid"])
-        for pid in _descendants(found["gateway"]):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"bfd" in words:
-                found["engine"] = pid
+        for pid in _descendants(found.get("gateway", 0)):
+            with contextlib.suppress(OSError):  # it may end meanwhile
+                if b"bfd" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    found["engine"] = pid
         return found
 
     def restart(self, role: str) -> None:
@@ -182,11 +182,16 @@ class Hands:
                     os.kill(pid, signal.SIGKILL)
 
     def kill(self, pod: Json, process: str) -> None:
-        """SIGKILL to a process of a gateway pod. Raises SceneFailed if it does not run."""
-        pids = self.processes(pod)
-        if process not in pids:
-            raise SceneFailed(f"{pod['metadata']['name']}: {process} does not run")
-        os.kill(pids[process], signal.SIGKILL)
+        """SIGKILL to a process of a gateway pod, until there is another one. Raises SceneFailed."""
+        name = pod["metadata"]["name"]
+        killed = self.processes(pod).get(process)
+        if killed is None:
+            raise SceneFailed(f"{name}: {process} does not run")
+        os.kill(killed, signal.SIGKILL)
+        for _ in poll_until(WITHIN_S, step_s=0.2):
+            if self.processes(pod).get(process, killed) != killed:
+                return
+        raise SceneFailed(f"{name}: {process} is not back after {WITHIN_S:g} s")
 
     def cut_upstream(self, pod: Json) -> None:
         """The world behind a gateway dies: what the pod sends by `net1` gets no answer, and only

@@ -5,6 +5,7 @@ may be cut only where the gateway that holds their translation goes, or where th
 them anew over another number of gateways.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -82,6 +83,8 @@ def _pod_deleted(hands: Hands) -> None:
 def _killed(process: str) -> Callable[[Hands], None]:
     def kill(hands: Hands) -> None:
         hands.kill(hands.pods()[0], process)
+        # What comes of it is seen by then: OVN's word may be a detection time old.
+        time.sleep(DETECTION_MS / 1000 + 1)
         hands.settle(PODS)
 
     return kill
@@ -144,6 +147,7 @@ def _databases_restarted(hands: Hands) -> None:
 
 def _ovn_controllers_restarted(hands: Hands) -> None:
     hands.kill_ovn_controllers()
+    time.sleep(DETECTION_MS / 1000 + 1)
     hands.settle(PODS)
 
 
