@@ -91,12 +91,13 @@ test: test-packages $(VENV)/ready
 	$(SUDO) env CI=$(CI) PIP_CERT='$(PIP_CERT)' $(BIN)/python -m pytest --ignore=tests/cluster $(PYTEST_ARGS)
 
 # What is in tests/cluster needs a control plane, which is started for it and stopped again.
-.PHONY: cluster-packages test-cluster
+.PHONY: cluster-packages cluster-programs test-cluster
 cluster-packages: run-packages
 	$(call install_packages,$(CLUSTER_PACKAGES))
-test-cluster: cluster-packages $(VENV)/ready
+cluster-programs: cluster-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
 	$(SUDO) $(BIN)/python -m tests.support.ovn_versions
+test-cluster: cluster-programs
 	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
 
 # aiobfd is of 2017 and wants a library of its time, so it gets an environment of its own.

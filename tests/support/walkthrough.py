@@ -27,6 +27,8 @@ from typing import Self
 from vegd.lab import janitor
 from vegd.lab.cluster import assets
 from vegd.lab.cluster.cluster import ClusterLab, ClusterOptions
+from vegd.lab.cluster.scenes import SCENES
+from vegd.lab.cluster.story import run_story
 from vegd.lab.lab import remove
 from vegd.lab.ovn_programs import INSTALLED, OvnPrograms
 
@@ -34,6 +36,8 @@ _FENCE = "```"
 _PROMPT, _CONTINUED = "$ ", "> "
 _FILE = re.compile(r"# ([\w.-]+\.yaml)")
 _PATIENCE_S = 300.0
+_PREFIX = "walkthrough"
+_DRAWN = ("pod deleted", "upstream dead", "upstream back", "node gone", "node back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,16 +285,24 @@ def cluster(prefix: str, programs: OvnPrograms = INSTALLED) -> Iterator[dict[str
 
 
 def main() -> None:
-    """Put into a page what its commands print now."""
+    """Put into a page what its commands print now, and draw the picture beside it."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.support.walkthrough", description=__doc__
     )
     parser.add_argument("page", type=Path)
     page: Path = parser.parse_args().page
     parts = parse(page.read_text())
-    with cluster("walkthrough") as environment, tempfile.TemporaryDirectory() as directory:
+    with cluster(_PREFIX) as environment, tempfile.TemporaryDirectory() as directory:
         played = play(parts, Path(directory), environment, print)
     page.write_text(unparse(played))
+    # The picture at its end: what becomes of the probes when a gateway leaves, or dies.
+    with tempfile.TemporaryDirectory() as directory:
+        run_story(
+            ClusterLab(ClusterOptions(_PREFIX)),
+            Path(directory) / "report.json",
+            page.with_name(f"{page.stem}-failover.svg"),
+            scenes=[each for each in SCENES if each.name in _DRAWN],
+        )
 
 
 if __name__ == "__main__":

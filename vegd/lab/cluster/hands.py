@@ -9,11 +9,14 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vegd.lab import namespaces
 from vegd.lab.cluster.cluster import ClusterLab
+from vegd.lab.cluster.control_plane import ApiServer, Refused
 from vegd.lab.errors import LabError, SceneFailed
 from vegd.lab.flows import Probed
 from vegd.lab.state import poll_until
@@ -24,6 +27,11 @@ Json = dict[str, Any]
 WITHIN_S = 240.0
 _WELL = {"Ready": "True", "BFDHealthy": "True", "Applied": "True"}
 """Conditions of a gateway that is as its resource says, at both ends and in every pod."""
+_PATHS = {
+    "core": "/api/v1/namespaces/default",
+    "apps": "/apis/apps/v1/namespaces/default",
+    "gateways": "/apis/kubeovn.io/v1/namespaces/default",
+}
 _TABLE = "vegd_lab_fault"
 _DYING_S = 10.0
 
@@ -57,10 +65,21 @@ class Hands:
         patch = json.dumps({"spec": spec})
         self.kubectl("patch", "veg", self.gateway, "--type=merge", "-p", patch)
 
-    def read(self, *what: str) -> Json:
-        """An object, or a list of them."""
-        found: Json = json.loads(self.kubectl("get", *what, "-o", "json"))
+    def read(self, path: str) -> Json:
+        """An object of the namespace, or a list of them; without kubectl, which is slow to start.
+
+        Raises LabError.
+        """
+        api, _, name = path.partition("/")
+        try:
+            found: Json = self._api.request("GET", f"{_PATHS[api]}/{name}")
+        except (OSError, Refused) as exc:
+            raise LabError(f"{path}: {exc}") from exc
         return found
+
+    @cached_property
+    def _api(self) -> ApiServer:
+        return self.lab.api
 
     def pods(self) -> list[Json]:
         """The gateway's pods that are not on their way out, by name."""
@@ -91,7 +110,7 @@ class Hands:
         return next(name for name in self.lab.options.node_names if name not in used)
 
     def _staying(self, label: str) -> list[Json]:
-        items: list[Json] = self.read("pods", "-l", label)["items"]
+        items: list[Json] = self.read(f"core/pods?labelSelector={quote(label)}")["items"]
         return [pod for pod in items if not pod["metadata"].get("deletionTimestamp")]
 
     def namespace_of(self, pod: Json) -> str:
@@ -122,7 +141,7 @@ class Hands:
         raise SceneFailed(f"not well after {WITHIN_S:g} s: {missing}")
 
     def _missing(self, pods: int) -> str:
-        gateway = self.read("veg", self.gateway)
+        gateway = self.read(f"gateways/vpc-egress-gateways/{self.gateway}")
         status = gateway.get("status", {})
         there = {each["type"]: each for each in status.get("conditions", ())}
         for kind, wanted in _WELL.items():
@@ -130,7 +149,7 @@ class Hands:
             generation = gateway["metadata"]["generation"]
             if found.get("status") != wanted or found.get("observedGeneration") != generation:
                 return f"{kind} is {found.get('status')}: {found.get('message')}"
-        rollout = self.read("deployment", self.gateway)
+        rollout = self.read(f"apps/deployments/{self.gateway}")
         state = rollout["status"]
         counts = [state.get(name, 0) for name in ("replicas", "updatedReplicas", "readyReplicas")]
         if state["observedGeneration"] != rollout["metadata"]["generation"]:
@@ -141,7 +160,7 @@ class Hands:
 
     def external_addresses(self) -> set[str]:
         """Those of the gateway's pods, of both families."""
-        listed = self.read("veg", self.gateway)["status"]["externalIPs"]
+        listed = self.read(f"gateways/vpc-egress-gateways/{self.gateway}")["status"]["externalIPs"]
         return {address for each in listed for address in each.split(",")}
 
     def sessions(self) -> dict[str, str]:
