@@ -38,6 +38,7 @@ _CONNECTIONS, _ASK_MS = 4, 200
 SLACK_MS = 150.0
 """What a busy machine, and OVN while it exchanges next hops, may add to an outage."""
 _SETTLE_S = 1.5
+_BEGIN_S = 5.0
 _END_S = 30.0
 
 
@@ -118,6 +119,8 @@ class Story:
         self.hands.kubectl("rollout", "status", "deployment/clients", "--timeout=120s")
         self.hands.settle(PODS)
         self._look()
+        # The router's flows on each node are a moment behind its sessions.
+        time.sleep(_BEGIN_S)
 
     def play(self, scenes: Sequence[Scene]) -> None:
         """Play scenes under traffic; one that fails does not keep the others from being played."""
