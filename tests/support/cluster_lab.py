@@ -14,6 +14,7 @@ from vegd.lab import namespaces
 from vegd.lab.cluster.cluster import ClusterLab, ClusterOptions
 from vegd.lab.cluster.control_plane import Refused
 from vegd.lab.lab import remove
+from vegd.lab.ovn_programs import INSTALLED, OvnPrograms
 
 Json = dict[str, Any]
 
@@ -143,10 +144,10 @@ def left_of(prefix: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def cluster() -> Iterator[World]:
+def cluster(ovn: OvnPrograms = INSTALLED) -> Iterator[World]:
     """A cluster of two nodes; nothing is left of it."""
     prefix = f"tc{os.getpid()}"
-    lab = ClusterLab(ClusterOptions(prefix))
+    lab = ClusterLab(ClusterOptions(prefix, ovn=ovn))
     lab.create()
     try:
         yield World(lab)

@@ -113,6 +113,8 @@ class Controller:
     async def _work_on_port(self, name: str) -> float | None:
         """Its gateways are told when next hops are to be tied to its sessions in another way."""
         choice, _ = await self.ovn.way(name)
+        # How long the sessions have been down is known only now.
+        self._look_at_vpc(name.removeprefix(_PORT_PREFIX))
         if self._ways.get(name) is not choice.way:
             self._ways[name] = choice.way
             for key in self._concerns.of_vpc(name.removeprefix(_PORT_PREFIX)):
