@@ -59,7 +59,10 @@ class Running:
         self.log = shared.streams / f"{container.name}.log"
         self._shared = shared
         self._place = launch.Place(
-            shared.netns, shared.directory / "containers" / container.name, shared.image
+            shared.netns,
+            shared.directory / "containers" / container.name,
+            shared.image,
+            shared.directory / "shm",
         )
         self._process: asyncio.subprocess.Process | None = None
         self._pid = 0

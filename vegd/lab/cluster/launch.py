@@ -38,6 +38,8 @@ class Place:
     """The container's own."""
     image: Path
     """Of `make_image`."""
+    memory: Path
+    """What all containers of the pod share as /dev/shm; it outlives them."""
 
     @property
     def pid_file(self) -> Path:
@@ -142,7 +144,7 @@ def script(
         "read -r pid rest </proc/self/stat",
         f"exec 3>{_word(place.pid_file)}",
         *_root(place),
-        *_system(privileged=container.security_context.privileged),
+        *_system(place, privileged=container.security_context.privileged),
         *_names(facts),
         *_own_files(),
         "mkdir -p .old",
@@ -174,10 +176,14 @@ def _root(place: Place) -> list[str]:
     ]
 
 
-def _system(*, privileged: bool) -> list[str]:
+def _system(place: Place, *, privileged: bool) -> list[str]:
+    memory = _word(place.memory)
     lines = [
         "mount -t proc proc proc",
         "mount --rbind /dev dev",
+        f"mkdir -p {memory}",
+        f"chmod 1777 {memory}",
+        f"mount --bind {memory} dev/shm",
         f"mount -t sysfs -o {'rw' if privileged else 'ro'} sysfs sys",
         "mount -t tmpfs -o mode=0755 tmpfs run",
         "mount -t tmpfs -o mode=1777 tmpfs tmp",
