@@ -107,6 +107,13 @@ def test_a_vpc_of_ipv6_alone_with_bfd(world: World) -> None:
     world.until_ready("six")
     external = _external(world, "gateway6")
     assert len(external) == 2
+    (pod, *_) = world.pods("ovn.kubernetes.io/vpc-egress-gateway=gateway6")
+    name, address = pod["metadata"]["name"], pod["status"]["podIP"]
+    # OpenBFDD's words, as the document has them, and nothing that would change what is configured.
+    text = f"There are 1 sessions:\nSession 1\n id=1 local={address} (a) remote=fdff::6 state=Up"
+    status = ("bfdd-control", "status")
+    eventually(lambda: world.inside(name, *status, container="gateway") == text)
+    assert not world.inside(name, "bfdd-control", "block", "fdff::6", container="gateway")
     assert eventually(lambda: _seen(world, "six", "[fd19::1]")) in external
 
 

@@ -54,13 +54,28 @@ def beacon() -> NoReturn:
 
 def bfdd_control() -> NoReturn:
     """``bfdd-control``: exit status 0 done, 1 refused or no daemon."""
+    path = control_socket(os.environ)
     try:
-        answer = _ask(control_socket(os.environ), " ".join(sys.argv[1:]))
+        answer = _ask(path, " ".join(sys.argv[1:]))
     except OSError as exc:
-        _end(f"Unable to complete request: no daemon answers ({exc.strerror or exc})")
+        _ask_engine(path, exc)
     verdict, _, text = answer.partition("\n")
     sys.stdout.write(text)
     raise SystemExit(verdict != "ok")
+
+
+def _ask_engine(path: str, refusal: OSError) -> NoReturn:
+    from pathlib import Path  # noqa: PLC0415 - probes stay light
+
+    from vegd.compat.engine import answer  # noqa: PLC0415
+    from vegd.compat.openbfdd import is_failure  # noqa: PLC0415
+
+    try:
+        text = answer(sys.argv[1:], Path(path).parent)
+    except OSError:
+        _end(f"Unable to complete request: no daemon answers ({refusal.strerror or refusal})")
+    sys.stdout.write(text + "\n")
+    raise SystemExit(is_failure(text))
 
 
 def _prepare() -> None:
