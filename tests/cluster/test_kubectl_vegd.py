@@ -23,18 +23,11 @@ Plugin = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
-def northbound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OvsdbServer]:
-    server = OvsdbServer(tmp_path_factory.mktemp("nb"))
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
 def cluster(
     tmp_path_factory: pytest.TempPathFactory,
     control_plane: ControlPlane,
     definitions: None,
-    northbound: OvsdbServer,
+    lasting_northbound: OvsdbServer,
 ) -> Iterator[Cluster]:
     """A gateway with BFD that is well, one that cannot be carried out, and a client."""
     with control_plane.namespace() as namespace:
@@ -42,19 +35,19 @@ def cluster(
         process = ControllerProcess(
             tmp_path_factory.mktemp("controller"),
             control_plane,
-            northbound.remote,
+            lasting_northbound.remote,
             free_ports(1)[0],
             "--bfd-binding=policies",
         )
-        with running(process), standing(made, northbound):
-            northbound.nbctl("lr-route-add", made.vpc, "0.0.0.0/0", "192.168.0.1")
+        with running(process), standing(made, lasting_northbound):
+            lasting_northbound.nbctl("lr-route-add", made.vpc, "0.0.0.0/0", "192.168.0.1")
             made.gateway("gw", replicas=2, bfd={"enabled": True})
             made.gateway("bad", externalSubnet="nowhere", policies=[{"ipBlocks": ["10.9.0.0/24"]}])
             made.client_pod("web", "192.168.0.77", app="web")
             made.client_pod("far", "192.168.9.9", app="far")
             made.until_ready("gw")
-            for row in find(northbound, "BFD"):
-                northbound.nbctl("set", "BFD", row["_uuid"], "status=up")
+            for row in find(lasting_northbound, "BFD"):
+                lasting_northbound.nbctl("set", "BFD", row["_uuid"], "status=up")
             until(lambda: made.condition("gw", "BFDHealthy")[0] == "True")
             until(lambda: made.condition("bad", "Validated")[0] == "False")
             _report(made)
@@ -160,9 +153,9 @@ def _if(said: Said, text: str) -> Said | None:
 
 
 def test_trace_by_the_resources_and_verified_against_ovn(
-    cluster: Cluster, plugin: Plugin, northbound: OvsdbServer
+    cluster: Cluster, plugin: Plugin, lasting_northbound: OvsdbServer
 ) -> None:
-    said = plugin("trace", "web", _OUT, "--ovn-nb", northbound.remote)
+    said = plugin("trace", "web", _OUT, "--ovn-nb", lasting_northbound.remote)
     assert said.status == 0, said
     assert "policy 29100: ip4.src == $VEG." in said.out
     assert re.search(
@@ -185,14 +178,14 @@ def test_trace_by_the_resources_and_verified_against_ovn(
 
 
 def test_trace_tells_where_ovn_does_otherwise(
-    cluster: Cluster, plugin: Plugin, northbound: OvsdbServer
+    cluster: Cluster, plugin: Plugin, lasting_northbound: OvsdbServer
 ) -> None:
     match = f"ip4.dst == {_OUT}"
-    northbound.nbctl("lr-policy-add", cluster.vpc, "31000", match, "drop")
+    lasting_northbound.nbctl("lr-policy-add", cluster.vpc, "31000", match, "drop")
     try:
-        said = plugin("trace", "web", _OUT, "--ovn-nb", northbound.remote)
+        said = plugin("trace", "web", _OUT, "--ovn-nb", lasting_northbound.remote)
     finally:
-        northbound.nbctl("lr-policy-del", cluster.vpc, "31000")
+        lasting_northbound.nbctl("lr-policy-del", cluster.vpc, "31000")
     assert said.status == 1
     assert f"policy 31000 {match}, of no gateway, takes the packet (drop)" in said.out
     assert said.out.splitlines()[-1].startswith("OVN does otherwise than the resources say")

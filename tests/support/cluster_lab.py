@@ -4,12 +4,12 @@ import contextlib
 import json
 import os
 import subprocess
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.cluster import until
 from vegd.lab import namespaces
 from vegd.lab.cluster.cluster import ClusterLab, ClusterOptions
 from vegd.lab.cluster.control_plane import Refused
@@ -27,14 +27,8 @@ _PATHS = {
 
 
 def eventually(what: Callable[[], Any], *, within_s: float = WAIT_S) -> Any:
-    """The first answer that is true; an AssertionError with the last one when none comes."""
-    deadline = time.monotonic() + within_s
-    while True:
-        answer = what()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"still {answer!r}"
-        time.sleep(0.2)
+    """As `until`, with the patience that pods need."""
+    return until(what, within_s=within_s)
 
 
 class World:
