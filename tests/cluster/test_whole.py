@@ -10,10 +10,11 @@ from tests.support.cluster import Kubelet, until
 from tests.support.controller import ControllerProcess, running
 from tests.support.lab_cluster import LabCluster
 from tests.support.ovn_lab import bare_lab, texts
-from tests.support.ovn_versions import INSTALLED, Ovn, trixie
+from tests.support.ovn_versions import trixie
 from vegd.lab import faults, ovn_router
 from vegd.lab.cluster.control_plane import ControlPlane, free_ports
-from vegd.lab.flows import FlowRecord, Probes
+from vegd.lab.flows import FlowRecord, Probes, probed
+from vegd.lab.ovn_programs import INSTALLED, OvnPrograms
 from vegd.lab.topology import Gateway
 
 # The root of the other version takes a minute and a half of it where it is not there yet.
@@ -23,7 +24,7 @@ _WITHIN_S = 240.0
 
 
 @pytest.fixture(params=["installed", "25.03"])
-def ovn(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Ovn:
+def ovn(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> OvnPrograms:
     if request.param == "installed":
         return INSTALLED
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
@@ -33,7 +34,7 @@ def ovn(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Ovn:
 
 @pytest.fixture
 def cluster(
-    tmp_path: Path, control_plane: ControlPlane, definitions: None, namespace: str, ovn: Ovn
+    tmp_path: Path, control_plane: ControlPlane, definitions: None, namespace: str, ovn: OvnPrograms
 ) -> Iterator[LabCluster]:
     with bare_lab(ovn, with_daemons=False) as lab:
         made = LabCluster(control_plane, namespace, lab)
@@ -91,7 +92,7 @@ def test_from_a_resource_to_packets_and_back_to_nothing(cluster: LabCluster) -> 
     _until_condition(cluster, "Ready", "True")
     assert cluster.condition("gw", "BFDHealthy")[1] == "AllUp"
     pods = {pod["metadata"]["uid"] for pod in cluster.pods()}
-    probes = Probes(lab, interval_ms=100)
+    probes = Probes(lab.state, probed(lab), interval_ms=100)
     probes.start()
     _until_answered_by(cluster, probes, first, second)
 

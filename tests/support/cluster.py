@@ -279,6 +279,8 @@ class Kubelet:
             for pod in self._bound():
                 try:
                     self._serve(pod)
+                except OSError:
+                    break  # the API server is away, or frozen
                 except Refused as exc:
                     if exc.code not in (404, 409):
                         raise

@@ -207,7 +207,9 @@ async def test_N1_a_restarted_ovn_controller_is_met_again_and_our_side_survives(
         old = controller(lab)
         # The one death after which its watcher starts it again.
         os.kill(old, signal.SIGSEGV)
-        await all_sessions(clients, lambda s: s.state is not State.UP, 20)
+        # Down is short, and not seen at the same moment by all.
+        seen = {s.local_discr: s.transitions for s in before}
+        await all_sessions(clients, lambda s: s.transitions > seen[s.local_discr], 20)
         await asyncio.to_thread(lab.wait_up, None, _UP_S)
         after = await all_sessions(clients, at_full_speed, 40)
         assert controller(lab) != old

@@ -187,7 +187,13 @@ SCENES = (
     Scene("node drained", "a node is drained", _node_drained, may_cut=True),
     Scene("controller restarted", "kill -9 of the controller", _controller_restarted),
     Scene("API server restarted", "kill -9 of the API server", _api_server_restarted),
-    Scene("databases restarted", "OVN's databases die, and are back", _databases_restarted),
+    # OVN writes its flows and groups anew then, and now and then a connection changes its gateway.
+    Scene(
+        "databases restarted",
+        "OVN's databases die, and are back",
+        _databases_restarted,
+        may_cut=True,
+    ),
     Scene(
         "ovn-controller restarted",
         "ovn-controller of each node is killed, and is back",
