@@ -282,7 +282,7 @@ class Kubelet:
                 except OSError:
                     break  # the API server is away, or frozen
                 except Refused as exc:
-                    if exc.code not in (404, 409):
+                    if exc.code not in (404, 409, 429, 500, 503):
                         raise
 
     def _bound(self) -> Iterator[Json]:
