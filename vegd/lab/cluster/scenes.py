@@ -35,6 +35,9 @@ class Scene:
     loses a packet or a few (see "Drain" in docs/architecture.md)."""
     may_cut: bool = False
     """Whether long connections may be cut."""
+    adds_routes: bool = False
+    """Whether other networks get routes meanwhile. OVN 25.03 then spreads established connections
+    of all networks anew, where 23.03 leaves them (measured)."""
 
 
 def _policy_added(hands: Hands) -> None:
@@ -160,8 +163,8 @@ def _spread(hands: Hands) -> None:
 
 
 SCENES = (
-    Scene("policy added", "a policy is added", _policy_added),
-    Scene("policy removed", "a policy is removed", _policy_removed),
+    Scene("policy added", "a policy is added", _policy_added, adds_routes=True),
+    Scene("policy removed", "a policy is removed", _policy_removed, adds_routes=True),
     Scene("timers changed", "BFD's timers change", _timers_changed),
     Scene("scaled up", "a gateway more", _scaled_up, may_cut=True),
     Scene("scaled down", "a gateway less", _scaled_down, may_cut=True),
@@ -185,8 +188,12 @@ SCENES = (
     ),
     Scene("upstream back", "it is back", _upstream_back, may_cut=True),
     Scene("node drained", "a node is drained", _node_drained, may_cut=True),
-    Scene("controller restarted", "kill -9 of the controller", _controller_restarted),
-    Scene("API server restarted", "kill -9 of the API server", _api_server_restarted),
+    Scene(
+        "controller restarted", "kill -9 of the controller", _controller_restarted, adds_routes=True
+    ),
+    Scene(
+        "API server restarted", "kill -9 of the API server", _api_server_restarted, adds_routes=True
+    ),
     # OVN writes its flows and groups anew then, and now and then a connection changes its gateway.
     Scene(
         "databases restarted",
