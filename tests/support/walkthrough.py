@@ -163,7 +163,8 @@ class Shell:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait()
+        with self._process:  # closes its pipes
+            pass
 
     def run(self, command: str) -> tuple[int, str]:
         """The exit status of a command, and what it printed. Raises TimeoutError."""
