@@ -136,7 +136,7 @@ def test_an_api_server_that_answers_nothing_for_a_while_costs_nothing(
         time.sleep(20)  # longer than the Lease lasts
         assert _policies(northbound, world) == before
     world.change("gw", replicas=2)
-    until(lambda: len(world.read("gw")["status"].get("internalIPs", ())) == 2)
+    until(lambda: len(world.read("gw")["status"].get("internalIPs", ())) == 2, within_s=150)
 
 
 def test_what_the_api_server_forbids_is_told_and_heals_when_it_is_allowed(

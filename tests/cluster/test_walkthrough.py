@@ -10,7 +10,10 @@ from vegd.lab.ovn_programs import INSTALLED
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
-_BY_VERSION = ("lr-policy-list", "lr-route-list", "kubectl vegd status", "kubectl vegd trace")
+_BY_VERSION = (
+    *("ovn-nbctl show", "lr-policy-list", "lr-route-list"),
+    *("kubectl vegd status", "kubectl vegd trace"),
+)
 """What says how OVN's version leads packets; the page has it of the installed one."""
 _PAGE = Path(__file__).parents[2] / "docs/walkthrough.md"
 
