@@ -89,11 +89,6 @@ class Northbound:
         """Whether this OVN has `bfd_sessions` in policies (24.03 and later)."""
         return self._database.has_column("Logical_Router_Policy", "bfd_sessions")
 
-    @property
-    def schema_version(self) -> str:
-        """The version of the database's schema."""
-        return self._database.version
-
     async def has_other_schema(self) -> bool:
         """Whether the database was upgraded since it was opened, and should be opened anew."""
         return await self._database.has_other_schema()

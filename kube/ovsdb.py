@@ -174,11 +174,6 @@ class Database:
         return column in self._schema["tables"].get(table, {"columns": ()})["columns"]
 
     @property
-    def version(self) -> str:
-        """The version of the server's schema."""
-        return str(self._schema["version"])
-
-    @property
     def is_connected(self) -> bool:
         """Whether the mirror is as the server has it, as far as is known."""
         session = self._mirror._session  # noqa: SLF001 - nothing else says so

@@ -9,7 +9,6 @@ is forwarded.
 
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import msgspec
 
 from vegd import __version__
 from vegd.errors import VegdError
+from vegd.replacing import replace
 from vegd.sources.environ import Gateway, Routing
 from vegd.spec import GatewaySpec, SpecError, read_stream
 
@@ -25,7 +25,6 @@ _FILE = "/usr/local/sbin/vegd-gateway.yaml"
 """In the one volume that all versions of Kube-OVN give to both containers."""
 _FORM = "# vegd init, form 1: "
 _GATEWAY, _ROUTING = "gateway", "routing only"
-_MODE = 0o644
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -45,16 +44,7 @@ def save(path: Path, made: Gateway | Routing) -> None:
     head = f"{_FORM}{kind} (vegd {__version__}, for the main container)\n"
     content = head.encode() + msgspec.json.format(msgspec.json.encode(document)) + b"\n"
     try:
-        # A name that nobody knows before: others may write to the directory.
-        number, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(number, "wb") as file:
-                file.write(content)
-                os.fchmod(file.fileno(), _MODE)
-            Path(partial).rename(path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        replace(path, content)
     except OSError as exc:
         raise VegdError(
             f"{path}: the gateway cannot be left to the main container ({exc.strerror}); "

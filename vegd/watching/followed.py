@@ -5,14 +5,11 @@ that has to start while the cluster has a bad one.
 """
 
 import contextlib
-import os
-import tempfile
 from pathlib import Path
 
 from vegd.errors import VegdError
+from vegd.replacing import replace
 from vegd.spec import parse_bytes
-
-_MODE = 0o644
 
 
 class NotFollowed(VegdError):
@@ -32,19 +29,7 @@ def hand_on(content: bytes, path: Path) -> bool:
         if path.read_bytes() == content:
             return False
     try:
-        _write(content, path)
+        replace(path, content)
     except OSError as exc:
         raise NotFollowed(f"{path}: cannot be written ({exc.strerror})") from exc
     return True
-
-
-def _write(content: bytes, path: Path) -> None:
-    number, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), _MODE)
-        Path(partial).rename(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise

@@ -55,11 +55,6 @@ class Hands:
         """Run kubectl; what it printed. Raises LabError."""
         return self.lab.kubectl(*arguments)
 
-    def apply(self, *objects: Json) -> None:
-        """Make objects as they are given."""
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-        self.lab.kubectl("apply", "-f", "-", stdin=text)
-
     def change(self, **spec: Any) -> None:
         """Change the gateway's spec by a merge patch."""
         patch = json.dumps({"spec": spec})

@@ -47,11 +47,6 @@ class Network:
         """Where the northbound database is."""
         return self._central.remote("nb")
 
-    @property
-    def southbound(self) -> str:
-        """Where the southbound database is."""
-        return self._central.remote("sb")
-
     @cached_property
     def nodes(self) -> dict[str, Chassis]:
         """The nodes that `create` was given."""
