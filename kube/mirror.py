@@ -8,11 +8,13 @@ Ports of a group and addresses of a set are added and removed one by one, not wr
 Rows of the mirror belong to an untyped library.
 """
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
 from kube.binding import Look, Status
+from kube.ecmp import Ranks
 from kube.ovsdb import holds
 from kube.owners import GATEWAY_ID, VENDOR_ID, GatewayOwner, Owner
 from kube.rowdiff import Create, Delete, Plan, Update
@@ -203,10 +205,14 @@ class View:
     def write(self, txn: Any, plan: Plan) -> None:
         """Put a plan into a transaction."""
         made: dict[Ref, Any] = {}
+        ranks: Ranks | None = None
         for op in plan.ops:
             match op:
                 case Create(SwitchPort() as port):
                     _create_port(txn, port)
+                case Create(StaticRoute() as route):
+                    ranks = ranks or self._ranks(route)
+                    made[route.ref] = self._create(txn, route, made, ranks.place(route))
                 case Create(row):
                     made[row.ref] = self._create(txn, row, made)
                 case Update(found):
@@ -214,8 +220,16 @@ class View:
                 case Delete(found):
                     self._delete(found)
 
-    def _create(self, txn: Any, row: Row, made: Mapping[Ref, Any]) -> Any:
-        new = txn.insert(self._idl.tables[row.TABLE])
+    def _ranks(self, route: StaticRoute) -> Ranks:
+        """Of the next hops of a route's owner."""
+        ids = dict(route.external_ids)
+        rows = self._equal(StaticRoute.TABLE, _BY_OWNER, external_ids=ids)
+        there = (found for row in rows if (found := self._found(row)))
+        routes = ((each.uuid, each.row) for each in there if isinstance(each.row, StaticRoute))
+        return Ranks(routes, time.time())
+
+    def _create(self, txn: Any, row: Row, made: Mapping[Ref, Any], uuid: UUID | None = None) -> Any:
+        new = txn.insert(self._idl.tables[row.TABLE], new_uuid=uuid, persist_uuid=uuid is not None)
         for name, value in row.columns().items():
             if value not in (frozenset(), None):
                 self._set(new, name, self._raw(txn, row, name, value, made))

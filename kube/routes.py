@@ -18,7 +18,7 @@ from ipaddress import ip_network
 
 from kube.owners import GatewayOwner, Mark
 from kube.pods import first
-from kube.rows import AddressSet, Bfd, Key, Policy, PortGroup, Row, StaticRoute, as_map
+from kube.rows import AddressSet, Bfd, Key, Policy, PortGroup, Row, StaticRoute
 
 LOCAL, CLUSTER, DROP = 29150, 29100, 29090
 VERSIONS = (4, 6)
@@ -157,20 +157,21 @@ class _Family:
 
     @cached_property
     def hops(self) -> tuple[tuple[str, str], ...]:
-        """Next hop and node of each gateway that can send packets out.
+        """Next hop and node of each gateway that can send packets out, in both families in the
+        order of the pods' names.
 
         Where BFD watches, all of them: OVN knows better than a readiness probe, which is late and
         may be wrong. Without BFD the ready ones, or all when none is.
         """
         able = [
             (address, replica.node, replica.ready)
-            for replica in self.gateway.replicas
+            for replica in sorted(self.gateway.replicas, key=lambda each: each.name)
             if (address := first(replica.internal, self.version))
             and first(replica.external, self.version)
         ]
         ready = [each for each in able if each[2]]
         chosen = able if self.bfd or not ready else ready
-        return tuple(sorted((address, node) for address, node, _ in chosen))
+        return tuple((address, node) for address, node, _ in chosen)
 
     @property
     def sources(self) -> tuple[str, str]:
@@ -254,7 +255,12 @@ class _Family:
         return (self.bfd.port, address)
 
     def _static_routes(self) -> Iterator[Row]:
-        """The routes; and a way past the drop for what they have led out, but for nothing else."""
+        """The routes; and a way past the drop for what they have led out, but for nothing else.
+
+        Without `ecmp_symmetric_reply`: OVN then remembers for each connection which gateway its
+        answers came from, and goes on sending there when that gateway is dead (measured with
+        23.03 and 25.03: as long as the client sends, where it is in another subnet).
+        """
         # Policies come after routes. OVN can ask by which port a packet leaves, not whether by
         # another one.
         for match in self._matches():
@@ -267,7 +273,6 @@ class _Family:
                     ip_prefix=prefix,
                     nexthop=address,
                     bfd=self._session_key(address),
-                    options=as_map({"ecmp_symmetric_reply": "true"}),
                     external_ids=self.ids,
                 )
 

@@ -197,7 +197,7 @@ def _watch_and_route(network: Network, address: str) -> None:
         *("min_tx=300", "min_rx=300", "detect_mult=5"),
     )
     network.nbctl(
-        *("--policy=src-ip", "--ecmp", "--ecmp-symmetric-reply", f"--bfd={row.strip()}"),
+        *("--policy=src-ip", "--ecmp", f"--bfd={row.strip()}"),
         *("lr-route-add", "vpc1", "192.168.2.0/24", address),
     )
     network.place_bfd_ports()

@@ -215,7 +215,7 @@ def _add_bfd_and_routes(ovn: _Ovn) -> None:
             for each in topology.subnet2:
                 if Family.of(str(each)) is family:
                     ovn.nbctl(
-                        *("--policy=src-ip", "--ecmp", "--ecmp-symmetric-reply", *bfd),
+                        *("--policy=src-ip", "--ecmp", *bfd),
                         *("lr-route-add", "vpc1", str(each.network), address),
                     )
 

@@ -37,8 +37,8 @@ _CONNECTIONS, _ASK_MS = 4, 200
 """Long connections of each address of each client, and the pause between two requests."""
 SLACK_MS = 150.0
 """What a busy machine, and OVN while it exchanges next hops, may add to an outage."""
-_LEAVES_CONNECTIONS = "23."
-"""Versions of OVN that spread nothing anew when other networks get routes."""
+_TURNS_GROUPS = "25.03"
+"""The version of OVN that turns the next hops' order round when other networks get routes."""
 _SETTLE_S = 1.5
 _BEGIN_S = 5.0
 _END_S = 30.0
@@ -118,7 +118,7 @@ class Story:
         )
         text = resources.files("vegd.lab.cluster").joinpath("demo.yaml").read_text()
         self._lab.kubectl("apply", "--server-side", "-f", "-", stdin=text)
-        self.hands.kubectl("rollout", "status", "deployment/clients", "--timeout=120s")
+        self.hands.kubectl("rollout", "status", "deployment", "-l", "app=clients", "--timeout=120s")
         self.hands.settle(PODS)
         self._look()
         # The router's flows on each node are a moment behind its sessions.
@@ -157,12 +157,12 @@ def judge(
     cuts: Sequence[Cut],
     slack_ms: float,
     *,
-    respreads: bool,
+    turns: bool,
 ) -> list[SceneResult]:
-    """What a scene has cost, in each family; `slack_ms` as `SLACK_MS`. `respreads`: whether the
-    router cuts connections when it gets routes for other networks."""
+    """What a scene has cost, in each family; `slack_ms` as `SLACK_MS`. `turns`: whether the router
+    cuts connections when it gets routes for other networks."""
     scene = played.scene
-    may_cut = scene.may_cut or (scene.adds_routes and respreads)
+    may_cut = scene.may_cut or (scene.adds_routes and turns)
     return [
         _judge(
             played,
@@ -271,8 +271,8 @@ def run_story(
             story.play(scenes)
         cuts, flows = connections.stop(), probes.stop()
         for played in story.played:
-            respreads = not lab.ovn_version.startswith(_LEAVES_CONNECTIONS)
-            report.scenes += judge(played, flows, cuts, slack_ms, respreads=respreads)
+            turns = lab.ovn_version.startswith(_TURNS_GROUPS)
+            report.scenes += judge(played, flows, cuts, slack_ms, turns=turns)
         marks = [(each.start, each.scene.name) for each in story.played]
         title = f"vegd on a cluster: OVN {lab.ovn_version}, {INTERVAL_MS} ms x {MULTIPLIER}"
         draw(picture_path, story.external, flows, marks, title)
