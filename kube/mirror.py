@@ -10,6 +10,7 @@ Rows of the mirror belong to an untyped library.
 
 import time
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -89,6 +90,15 @@ class View:
         self._idl = idl
         self._holders: dict[UUID, Any] = {}
         """Where a row that is held was last seen."""
+
+    def fit(self, desired: Collection[Row]) -> tuple[Row, ...]:
+        """Rows without the columns that this OVN does not have and that they do without."""
+        return tuple(map(self._fit, desired))
+
+    def _fit(self, row: Row) -> Row:
+        lacking = row.OPTIONAL - self._idl.tables[row.TABLE].columns.keys()
+        changes: dict[str, Any] = dict.fromkeys(lacking, frozenset())
+        return replace(row, **changes) if lacking else row
 
     # Looking --------------------------------------------------------------------------------
 

@@ -95,8 +95,9 @@ class Northbound:
 
     async def plan(self, owner: Owner, desired: Collection[Row]) -> Outcome:
         """What `converge` would do."""
+        rows = self._view.fit(desired)
         return await self._database.read(
-            lambda _: diff(self._view.observe(owner, desired), desired, owner)
+            lambda _: diff(self._view.observe(owner, rows), rows, owner)
         )
 
     async def found(self, owner: Owner) -> tuple[Row, ...]:
@@ -111,8 +112,10 @@ class Northbound:
         cannot hold.
         """
 
+        rows = self._view.fit(desired)
+
         def do(_: Any, txn: Any) -> Outcome:
-            outcome = diff(self._view.observe(owner, desired), desired, owner)
+            outcome = diff(self._view.observe(owner, rows), rows, owner)
             self._view.write(txn, outcome.plan)
             return outcome
 

@@ -22,6 +22,12 @@ from kube.rows import AddressSet, Bfd, Key, Policy, PortGroup, Row, StaticRoute
 
 LOCAL, CLUSTER, DROP = 29150, 29100, 29090
 VERSIONS = (4, 6)
+_SELECTION = {
+    4: frozenset({"ip_proto", "ip_src", "ip_dst", "tp_src", "tp_dst"}),
+    6: frozenset({"ip_proto", "ipv6_src", "ipv6_dst", "tp_src", "tp_dst"}),
+}
+"""What a connection's gateway is chosen by. OVN's own hash is the datapath's: Linux's is another
+after a retransmission, and a TCP connection then goes on by another gateway."""
 _MOST_MULTIPLIER = 255
 
 
@@ -273,6 +279,7 @@ class _Family:
                     ip_prefix=prefix,
                     nexthop=address,
                     bfd=self._session_key(address),
+                    selection_fields=_SELECTION[self.version],
                     external_ids=self.ids,
                 )
 

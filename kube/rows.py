@@ -44,6 +44,8 @@ class Row:
     """The table and column whose row holds this one, and the field with that row's name."""
     REFERS: ClassVar[Mapping[str, str]] = {}
     """Columns that refer to rows, and the table of these."""
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset()
+    """Columns that a row does without where OVN does not have them."""
     KEPT: ClassVar[frozenset[str]] = frozenset()
     """Columns that are given to a new row and left alone in one that is there."""
 
@@ -152,18 +154,23 @@ class Bfd(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticRoute(Row):
-    """A static route; several with the same prefix share the packets."""
+    """A static route; several with the same prefix share the packets.
+
+    `selection_fields` (OVN 25.03 and later): the fields by whose hash a packet finds its route.
+    """
 
     TABLE = "Logical_Router_Static_Route"
     KEY = ("router", "route_table", "policy", "ip_prefix", "nexthop")
     HOLDER = ("Logical_Router", "static_routes", "router")
     REFERS = {"bfd": "BFD"}  # noqa: RUF012
+    OPTIONAL = frozenset({"selection_fields"})
     router: str
     ip_prefix: str
     nexthop: str
     policy: str = "src-ip"
     route_table: str = ""
     bfd: Key | None = None
+    selection_fields: frozenset[str] = frozenset()
     options: Map = frozenset()
 
 

@@ -192,6 +192,14 @@ def test_static_routes_tie_each_source_to_each_session() -> None:
     for row in found:
         assert isinstance(row, StaticRoute)
         assert row.bfd == ("bfd@vpc1", row.nexthop)
+        family = "ipv6" if ":" in row.nexthop else "ip"
+        assert row.selection_fields == {
+            f"{family}_src",
+            f"{family}_dst",
+            "ip_proto",
+            "tp_src",
+            "tp_dst",
+        }
         assert not row.options, "OVN would keep sending to a gateway that is dead"
 
 
