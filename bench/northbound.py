@@ -138,9 +138,7 @@ def claim(claims: Claims, every: list[Gateway]) -> None:
 
 def present(rows: tuple[Row, ...]) -> frozenset:  # type: ignore[type-arg]
     """Everything that rows refer to."""
-    return frozenset(
-        {ref for row in rows for ref in row.refers()} | {row.holder for row in rows if row.holder}
-    )
+    return frozenset(ref for row in rows for ref in (*row.refers(), *row.needs()))
 
 
 def add_ports(numbers: range) -> Iterator[dict[str, object]]:
@@ -188,6 +186,7 @@ async def wet(count: int, ports: int, directory: Path) -> None:
     server = OvsdbServer(directory)
     try:
         server.nbctl("lr-add", "vpc1", "--", "ls-add", "subnet2")
+        server.nbctl("lrp-add", "vpc1", "bfd@vpc1", "02:00:00:00:01:ff", "10.255.255.255/32")
         for first in range(0, ports, _PORTS_A_CALL):
             server.transact(*add_ports(range(first, min(first + _PORTS_A_CALL, ports))))
         every = list(gateways(count, ports))

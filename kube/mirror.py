@@ -111,8 +111,7 @@ class View:
                 rows |= {row.uuid: row for row in self._equal(table, _BY_OWNER, external_ids=ids)}
         for ref in (*owner.names(), *(row.ref for row in desired)):
             rows |= {row.uuid: row for row in self._candidates(ref)}
-        wanted = {ref for row in desired for ref in row.refers()}
-        wanted |= {row.holder for row in desired if row.holder}
+        wanted = {ref for row in desired for ref in (*row.refers(), *row.needs())}
         present = frozenset(ref for ref in wanted if self._named(ref))
         return Observation(
             tuple(found for row in rows.values() if (found := self._found(row))), present
@@ -137,6 +136,10 @@ class View:
                 found = self._found(row)
                 if found is not None:
                     yield found.row
+
+    def has_port(self, name: str) -> bool:
+        """Whether a router port is there."""
+        return bool(self._named(Ref(RouterPort.TABLE, (name,))))
 
     def has_router(self, name: str) -> bool:
         """Whether it is there."""

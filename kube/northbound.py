@@ -121,6 +121,21 @@ class Northbound:
 
         return await self._database.commit(do)
 
+    async def tidy(self, owner: Owner) -> None:
+        """Leave the owner's rows as they are, but for those that lack what they need."""
+
+        def do(_: Any, txn: Any) -> None:
+            observed = self._view.observe(owner, ())
+            rows = [each.row for each in observed.found if owner.owns(each.row)]
+            plan = diff(self._view.observe(owner, rows), rows, owner).plan
+            self._view.write(txn, plan)
+
+        await self._database.commit(do)
+
+    async def has_port(self, name: str) -> bool:
+        """Whether a router port is there."""
+        return await self._database.read(lambda _: self._view.has_port(name))
+
     async def looks(self, port: str) -> tuple[Look, ...]:
         """The BFD rows of a port: their status, and whether a policy or a route names them."""
 

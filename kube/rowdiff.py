@@ -185,16 +185,22 @@ def _share(route: StaticRoute) -> Key:
 def _without_missing(
     wanted: dict[Ref, Row], observed: Observation
 ) -> tuple[dict[Ref, Row], list[Missing]]:
-    """Without the rows that nothing could hold, and without the references that lead nowhere."""
+    """Without the rows that lack what they need, and without the references that lead nowhere."""
     there = observed.present | wanted.keys() | {each.row.ref for each in observed.found}
     missing, possible = [], {}
     for ref, row in wanted.items():
-        lacking = {each for each in row.refers() if each not in there}
-        missing += [Missing(each, ref) for each in sorted(lacking)]
-        if row.holder is not None and row.holder not in there:
-            missing.append(Missing(row.holder, ref))
-            continue
-        possible[ref] = _without_references(row, {each.key for each in lacking}) if lacking else row
+        lacking = [each for each in row.needs() if each not in there]
+        missing += [Missing(each, ref) for each in lacking]
+        if not lacking:
+            possible[ref] = row
+    left_out = wanted.keys() - possible.keys()
+    there -= left_out
+    for ref, row in possible.items():
+        lacking = sorted({each for each in row.refers() if each not in there})
+        # What one of the left out waits for has been said.
+        missing += [Missing(each, ref) for each in lacking if each not in left_out]
+        if lacking:
+            possible[ref] = _without_references(row, {each.key for each in lacking})
     return possible, missing
 
 

@@ -77,6 +77,11 @@ class Row:
         holder = cls.HOLDER and cls.HOLDER[2]
         return tuple(each.name for each in fields(cls) if each.name != holder)
 
+    def needs(self) -> Iterator[Ref]:
+        """The rows without which it must not be."""
+        if self.holder is not None:
+            yield self.holder
+
     def refers(self) -> Iterator[Ref]:
         """The rows that its columns refer to."""
         for column, table in self.REFERS.items():
@@ -141,7 +146,11 @@ class Policy(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bfd(Row):
-    """A BFD session of OVN; intervals in milliseconds."""
+    """A BFD session of OVN; intervals in milliseconds.
+
+    It needs its router port: without it ovn-northd 25.03.0 dies, and dies again when it is started
+    (23.03 does not).
+    """
 
     TABLE = "BFD"
     KEY = ("logical_port", "dst_ip")
@@ -150,6 +159,10 @@ class Bfd(Row):
     min_tx: int
     min_rx: int
     detect_mult: int
+
+    def needs(self) -> Iterator[Ref]:
+        """The port that it begins at."""
+        yield Ref("Logical_Router_Port", (self.logical_port,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

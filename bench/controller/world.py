@@ -103,6 +103,9 @@ class World:
             commands.append(
                 ["lrp-add", name, f"{name}-in-{name}", "02:00:00:00:00:01", "10.0.0.1/8"]
             )
+            commands.append(
+                ["lrp-add", name, f"bfd@{name}", "02:00:00:00:01:ff", "10.255.255.255/32"]
+            )
         commands += [["lsp-add", _vpc(n), f"p{k}.ns{n}"] for n, k in pods]
         for begin in range(0, len(commands), _BATCH):
             words = [word for each in commands[begin : begin + _BATCH] for word in (*each, "--")]

@@ -106,6 +106,7 @@ async def test_a_connection_finds_its_gateway_by_its_ports_where_ovn_can_be_told
     rows = routes(gateway, VEGD).rows
     with centre_of(INSTALLED if version == "installed" else trixie(), tmp_path) as centre:
         northbound = await Northbound.connect(centre.remote("nb"), timeout_s=20)
+        centre.nbctl("lrp-add", "vpc1", "bfd@vpc1", "02:00:00:00:01:ff", "10.255.255.255/32")
         await northbound.converge(owner, rows)
         assert not (await northbound.plan(owner, rows)).plan
         # Nobody is there who could say that the sessions are up.

@@ -25,6 +25,7 @@ from tests.support.ovsdb import OvsdbCluster, OvsdbServer
 pytestmark = pytest.mark.timeout(180)
 
 OWNER = GatewayOwner(KUBE_OVN, "default", "gateway1")
+BFD_PORT = ("lrp-add", "vpc1", "bfd@vpc1", "02:00:00:00:01:ff", "10.255.255.255/32")
 GATEWAY = Gateway(
     namespace="default",
     name="gateway1",
@@ -43,6 +44,7 @@ GATEWAY = Gateway(
 def server(tmp_path: Path) -> Iterator[OvsdbServer]:
     made = OvsdbServer(tmp_path)
     made.nbctl("lr-add", "vpc1", "--", "lr-add", "vpc2", "--", "ls-add", "subnet1")
+    made.nbctl(*BFD_PORT)
     try:
         yield made
     finally:
@@ -312,8 +314,8 @@ FOUND = ("find", "bfd", "logical_port=bfd@vpc1")
             id="a row that changes hands is not removed",
         ),
         pytest.param(
-            [SESSION, POLICY],
-            ("lr-del", "vpc1"),
+            [SESSION, replace(POLICY, router="vpc2")],
+            ("lr-del", "vpc2"),
             "no plan, 0 conflicts, 1 missing",
             id="a router that goes takes nothing along unseen",
         ),
@@ -359,6 +361,7 @@ async def test_an_edit_between_look_and_commit_is_not_lost(
 async def test_a_bfd_port_has_its_group_its_stub_and_keeps_its_address(
     server: OvsdbServer, nb: Northbound
 ) -> None:
+    server.nbctl("lrp-del", "bfd@vpc1")
     server.nbctl("lrp-add", "vpc1", "vpc1-subnet1", "02:00:00:00:00:01", "192.168.0.1/24")
     server.nbctl(
         "set", "logical_router_port", "vpc1-subnet1", "external_ids={lr=vpc1,vendor=kube-ovn}"
@@ -394,10 +397,35 @@ async def test_a_bfd_port_has_its_group_its_stub_and_keeps_its_address(
     assert not server.nbctl("ha-chassis-group-list").strip()
 
 
+async def test_sessions_never_outlive_their_port(server: OvsdbServer, nb: Northbound) -> None:
+    """ovn-northd 25.03.0 dies of a session without a port."""
+    await nb.converge(OWNER, rows())
+    before = contents(server)
+    await nb.tidy(OWNER)
+    assert contents(server) == before
+    server.nbctl("lrp-del", "bfd@vpc1")
+    heard = Ref("Logical_Router_Port", ("bfd@vpc1",))
+    await asyncio.wait_for(collect(nb, lambda each: heard in each.names), 40)
+    assert not await nb.has_port("bfd@vpc1")
+    await nb.tidy(OWNER)
+    after = contents(server)
+    assert before["BFD"]
+    assert not after["BFD"]
+    assert len(after["Logical_Router_Policy"]) == len(before["Logical_Router_Policy"])
+    assert after["Address_Set"] == before["Address_Set"]
+    outcome = await nb.converge(OWNER, rows())
+    assert not outcome.plan
+    assert any("waits for Logical_Router_Port bfd@vpc1" in str(each) for each in outcome.missing)
+    server.nbctl(*BFD_PORT)
+    while not (await nb.converge(OWNER, rows())).plan:
+        await asyncio.sleep(0.02)
+    assert len(contents(server)["BFD"]) == len(before["BFD"])
+
+
 async def test_an_ovn_before_24_03_says_that_policies_cannot_name_sessions(tmp_path: Path) -> None:
     server = OvsdbServer(tmp_path, policies_name_bfd=False)
     try:
-        server.nbctl("lr-add", "vpc1")
+        server.nbctl("lr-add", "vpc1", "--", *BFD_PORT)
         async with await Northbound.connect(server.remote, timeout_s=20) as nb:
             assert not nb.policies_can_name_bfd
             with pytest.raises(ValueError, match=r"no Logical_Router_Policy\.bfd_sessions"):

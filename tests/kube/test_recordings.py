@@ -17,8 +17,7 @@ LISTED = Path(__file__).parents[2] / "docs" / "northbound-differences.toml"
 
 def plan(rows: tuple[Found, ...], wanted: tuple[Row, ...], owner: Owner) -> Plan:
     """What would turn recorded rows into ours; what these refer to is there."""
-    there = {ref for row in wanted for ref in row.refers()}
-    there |= {row.holder for row in wanted if row.holder}
+    there = {ref for row in wanted for ref in (*row.refers(), *row.needs())}
     outcome = diff(Observation(rows, frozenset(there)), wanted, owner)
     assert not outcome.conflicts
     assert not outcome.missing

@@ -54,9 +54,10 @@ ROUTE = StaticRoute(
     external_ids=OWNER.ids(4),
 )
 ROUTER = Ref("Logical_Router", ("vpc1",))
+PORT = Ref("Logical_Router_Port", ("bfd@vpc1",))
 
 
-def there(*rows: Row, present: Iterable[Ref] = (ROUTER,)) -> Observation:
+def there(*rows: Row, present: Iterable[Ref] = (ROUTER, PORT)) -> Observation:
     return Observation(tuple(Found(uuid4(), row) for row in rows), frozenset(present))
 
 
@@ -84,9 +85,7 @@ def wanted(step: Step) -> tuple[Row, ...]:
 
 
 def needs(rows: Iterable[Row]) -> frozenset[Ref]:
-    rows = list(rows)
-    held = {row.holder for row in rows if row.holder}
-    return frozenset(held | {ref for row in rows for ref in row.refers()})
+    return frozenset(ref for row in rows for ref in (*row.refers(), *row.needs()))
 
 
 def test_rows_as_wanted_need_nothing() -> None:
@@ -141,7 +140,7 @@ def test_the_two_modes_do_not_see_each_others_rows(ours: Mark, theirs: Mark) -> 
 
 def test_a_row_of_ours_that_is_not_wanted_goes_wherever_it_is() -> None:
     moved = replace(POLICY, router="vpc2")
-    present = (ROUTER, Ref("Logical_Router", ("vpc2",)))
+    present = (ROUTER, PORT, Ref("Logical_Router", ("vpc2",)))
     plan = compare(there(POLICY, SET, SESSION, present=present), SET, SESSION, moved).plan
     assert {type(op) for op in plan.ops} == {Delete, Create}
 
@@ -214,9 +213,19 @@ def test_ports_that_are_not_there_yet_are_waited_for() -> None:
 
 
 def test_without_the_router_nothing_of_it_is_written_and_it_is_told() -> None:
-    outcome = compare(there(present=()), SET, SESSION, POLICY)
+    outcome = compare(there(present=(PORT,)), SET, SESSION, POLICY)
     assert [op.row for op in outcome.plan.ops if isinstance(op, Create)] == [SET, SESSION]
     assert outcome.missing == (Missing(ROUTER, POLICY.ref),)
+
+
+def test_sessions_go_with_their_port_and_what_they_watched_stays() -> None:
+    """ovn-northd 25.03.0 dies of a session without a port."""
+    rows = (SET, SESSION, POLICY, ROUTE)
+    outcome = compare(there(*rows, present=(ROUTER,)), *rows)
+    assert [op.found.row for op in outcome.plan.ops if isinstance(op, Delete)] == [SESSION]
+    told = {op.found.row.TABLE: op.changes for op in outcome.plan.ops if isinstance(op, Update)}
+    assert {change.column for each in told.values() for change in each} == {"bfd", "bfd_sessions"}
+    assert outcome.missing == (Missing(PORT, SESSION.ref),)
 
 
 def test_a_plan_can_be_read() -> None:

@@ -45,6 +45,10 @@ class BfdPorts:
             northbound = await self._ovn.northbound()
             there = await northbound.found(owner)
             if item is None or not item.value.spec.bfd_port.enabled:
+                if there and await northbound.looks(owner.port):
+                    # It goes with the last of them: ovn-northd may die of one that has no port.
+                    log.info("%s stays while BFD sessions of gateways begin there", owner.port)
+                    return None
                 await northbound.converge(owner, ())
                 if item is not None and item.value.status.bfd_port.name:
                     await self._say(item.value, {})

@@ -50,7 +50,7 @@ class Controller:
         self.ovn = ovn
         self._mark = options.mark
         self._workers = workers
-        self._ways: dict[str, Way] = {}
+        self._ways: dict[str, tuple[Way, bool]] = {}
         """Of each BFD port, as its gateways were told."""
         selection = Selection()
         self._concerns = Concerns(options.identity, selection, self.gateways.add, self._look_at_vpc)
@@ -95,6 +95,10 @@ class Controller:
     def _ovn_changed(self, changed: Changed) -> None:
         for ref in changed.names:
             name = str(ref.key[0])
+            if ref.table == "Logical_Router":  # Kube-OVN calls it like the VPC
+                self._look_at_vpc(name)
+                for key in self._concerns.of_vpc(name):
+                    self.gateways.add(key)
             if name.startswith(_PORT_PREFIX):
                 self._look_at_vpc(name.removeprefix(_PORT_PREFIX))
                 if ref.table == RouterPort.TABLE:
@@ -111,12 +115,14 @@ class Controller:
         return done.again_s
 
     async def _work_on_port(self, name: str) -> float | None:
-        """Its gateways are told when next hops are to be tied to its sessions in another way."""
+        """Its gateways are told when next hops are to be tied to its sessions in another way, and
+        when it comes or goes."""
         choice, _ = await self.ovn.way(name)
+        seen = choice.way, await (await self.ovn.northbound()).has_port(name)
         # How long the sessions have been down is known only now.
         self._look_at_vpc(name.removeprefix(_PORT_PREFIX))
-        if self._ways.get(name) is not choice.way:
-            self._ways[name] = choice.way
+        if self._ways.get(name) != seen:
+            self._ways[name] = seen
             for key in self._concerns.of_vpc(name.removeprefix(_PORT_PREFIX)):
                 self.gateways.add(key)
         return _ASK_AGAIN_S if choice.way is Way.TRIAL else None

@@ -149,6 +149,8 @@ class Gateways:
         self._selection.set_gateway(gateway, resolution.router)
         if resolution.workload is None:
             await self._say(gateway, value, resolution, self._observed(gateway, resolution))
+            northbound = await self._ovn.northbound()
+            await northbound.tidy(GatewayOwner(options.mark, *gateway.key.split("/")))
             return Round()
         selected = self._selection.members(gateway.key)
         sources = {*resolution.sources, *(ip for pod in selected for ip in pod.addresses)}
