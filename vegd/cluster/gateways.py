@@ -168,8 +168,10 @@ class Gateways:
         await self._say(gateway, value, resolution, observed)
         if failure is not None:
             raise NotDone(failure.message)
-        pods = {pod.metadata.name for pod in self._concerns.pods_of(gateway.key)}
-        await self._reports.sweep(self._copies.resource, value, pods)
+        pods = self._concerns.pods_of(gateway.key)
+        names = {pod.metadata.name for pod in pods}
+        await self._reports.sweep(self._copies.resource, value, names)
+        await self._workloads.tidy(resolution.workload, pods)
         return Round(others, heard.again_s)
 
     async def _lead(
