@@ -21,9 +21,12 @@ import aiohttp
 import msgspec
 import yaml
 
+from kube.authority import Authority
 from kube.credentials import ApiClient, Configuration, config
 from kube.errors import ApiError, Unconfigured, Unreachable, Unreadable, refusal
 from kube.objects import Happened, Item, Listing, Metadata, Notice, Object, Query, Resource, Unfit
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -67,9 +70,15 @@ class Client:
     """A connection to the API server; `close` it in the end."""
 
     def __init__(
-        self, api: ApiClient, timeout_s: float, silence_s: float, namespace: str = "default"
+        self,
+        api: ApiClient,
+        timeout_s: float,
+        silence_s: float,
+        namespace: str = "default",
+        authority: Authority | None = None,
     ) -> None:
         self._api = api
+        self._authority = authority
         self.namespace = namespace
         """Of the kubeconfig's context: what is meant where none is given."""
         self._timeout_s = timeout_s
@@ -93,13 +102,14 @@ class Client:
 
         Without `kubeconfig` they come from the service account of the pod, else from the file in
         ``KUBECONFIG`` or ``~/.kube/config``; of a file its current context counts, or `context`.
+        A token and a cluster's certificate that are exchanged in the pod are taken up.
         `agent` is what the API server's log calls the caller. A request is given up after
         `timeout_s`, a watch that says nothing for `silence_s` as well.
 
         Raises:
             Unconfigured: there are none, or they cannot be read.
         """
-        settings, namespace = Configuration(), ""
+        settings, namespace, authority = Configuration(), "", None
         # What it has to say about a file is in its exceptions, too.
         logging.getLogger("kubernetes_asyncio").setLevel(logging.ERROR)
         try:
@@ -108,6 +118,7 @@ class Client:
                 config.load_incluster_config(  # type: ignore[no-untyped-call]
                     client_configuration=settings
                 )
+                authority = Authority(Path(settings.ssl_ca_cert or ""))
             else:
                 file = None if kubeconfig is None else str(kubeconfig)
                 loader = await config.load_kube_config(
@@ -120,7 +131,7 @@ class Client:
         settings.connection_pool_maxsize = _CONNECTIONS
         api = ApiClient(settings)
         api.user_agent = agent
-        return cls(api, timeout_s, silence_s, namespace or "default")
+        return cls(api, timeout_s, silence_s, namespace or "default", authority)
 
     async def close(self) -> None:
         """Close every connection; watches end."""
@@ -275,6 +286,7 @@ class Client:
     ) -> aiohttp.ClientResponse:
         """Send a request, and see by its head whether it succeeds."""
         method = "GET" if verb == "WATCH" else verb
+        await self._heed_authority()
         begun, code = time.monotonic(), 0
         try:
             answer: aiohttp.ClientResponse = await self._api.call_api(
@@ -296,11 +308,27 @@ class Client:
                     raise _refusal(f"{verb} {path}", answer, await answer.read())
             return answer
         except (aiohttp.ClientError, OSError) as exc:
+            if self._authority is not None and isinstance(exc, aiohttp.ClientSSLError):
+                self._authority.suspect()
             raise Unreachable(f"{verb} {path}: {_words(exc)}") from exc
         finally:
             call = Call(verb, resource.plural, code)
             self.calls[call] += 1
             self.seconds[call] += time.monotonic() - begun
+
+    async def _heed_authority(self) -> None:
+        """Believe another certificate of the cluster from now on. What was connected by the one of
+        before is cut, watches included."""
+        if self._authority is None or not self._authority.is_another():
+            return
+        before = self._api.rest_client
+        try:
+            self._api.rest_client = type(before)(self._api.configuration)
+        except OSError as exc:
+            log.warning("the cluster's new certificate cannot be read: %s", exc)
+            return
+        log.info("the cluster has another certificate")
+        await before.close()
 
 
 def _path_of(resource: Resource, value: Object, subresource: str = "") -> str:

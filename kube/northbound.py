@@ -30,6 +30,8 @@ class Changed:
     """Vendor and `namespace/name` of the gateways whose rows have moved."""
     names: frozenset[Ref]
     """Ports, routers and chassis groups that have come, gone or changed."""
+    is_connection_new: bool = False
+    """Whether the database was away before: what failed for that may succeed now."""
 
 
 class Northbound:
@@ -41,6 +43,7 @@ class Northbound:
         self._loop = asyncio.get_running_loop()
         self._gateways: set[tuple[str, str]] = set()
         self._names: set[Ref] = set()
+        self._is_new = False
         self._moved = asyncio.Event()
 
     @classmethod
@@ -168,7 +171,8 @@ class Northbound:
             # The mirror's thread adds to these; a swap is all that it may not see half done.
             gateways, self._gateways = self._gateways, set()
             names, self._names = self._names, set()
-            yield Changed(frozenset(gateways), frozenset(names))
+            is_new, self._is_new = self._is_new, False
+            yield Changed(frozenset(gateways), frozenset(names), is_new)
 
     async def reconnect(self) -> None:
         """Drop the connection and make a new one."""
@@ -176,6 +180,9 @@ class Northbound:
 
     def _hear(self, event: str, row: Any, old: Any) -> None:
         """In the mirror's thread."""
+        if event == "connect":
+            self._loop.call_soon_threadsafe(self._take_connection)
+            return
         table = row._table.name  # noqa: SLF001 - the only way to the table
         gateways = {
             (ids[VENDOR_ID], ids[GATEWAY_ID])
@@ -189,6 +196,10 @@ class Northbound:
             names = {Ref(RouterPort.TABLE, (row.logical_port,))}
         if gateways or names:
             self._loop.call_soon_threadsafe(self._take, gateways, names)
+
+    def _take_connection(self) -> None:
+        self._is_new = True
+        self._moved.set()
 
     def _take(self, gateways: set[tuple[str, str]], names: set[Ref]) -> None:
         self._gateways |= gateways

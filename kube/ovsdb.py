@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 Heard = Callable[[str, Any, Any], None]
 """Told each change of a row in the mirror's thread: `create`, `update` or `delete`, the row, and
-for an update its old values."""
+for an update its old values; and `connect`, without a row, when all that there is has been read by
+a new connection."""
 
 
 class DatabaseError(Exception):
@@ -75,6 +76,8 @@ class _Mirror(connection.OvsdbIdl):  # type: ignore[misc]
 
     def __init__(self, remote: str, helper: Any, probe_ms: int, heard: Heard) -> None:
         self._heard = heard
+        self._told_of: int | None = None
+        """The connection that was told last, by the number that the library gives it."""
         super().__init__(remote, helper, probe_interval=probe_ms, leader_only=True)
 
     def cooperative_yield(self) -> None:
@@ -83,6 +86,15 @@ class _Mirror(connection.OvsdbIdl):  # type: ignore[misc]
         The library would give way after every row, which doubles the time to connect on a machine
         that has other things to do.
         """
+
+    def run(self) -> bool:
+        has_changed = bool(super().run())
+        number = self._session.get_seqno()
+        is_whole = self._session.is_connected() and self.state == Idl.IDL_S_MONITORING
+        if is_whole and number == self._last_seqno and number != self._told_of:
+            self._told_of = number
+            self._heard("connect", None, None)
+        return has_changed
 
     def notify(self, event: str, row: Any, updates: Any = None) -> None:
         self._heard(event, row, updates)

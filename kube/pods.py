@@ -50,6 +50,7 @@ class PodSpec(_Struct, frozen=True):
 
     node_name: str = ""
     host_network: bool = False
+    service_account_name: str = ""
     readiness_gates: tuple[ReadinessGate, ...] = ()
 
 

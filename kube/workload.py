@@ -193,6 +193,10 @@ def _pod_spec(workload: Workload, identity: Identity) -> Json:
     }
     if workload.watch is not None:
         spec["serviceAccountName"] = identity.config_name(workload)
+    else:
+        # The API server keeps the name under the field's old name, too, and goes by that one if
+        # only the other is taken away.
+        spec |= {"serviceAccountName": "", "serviceAccount": ""}
     if workload.tolerations:
         spec["tolerations"] = [dict(each) for each in workload.tolerations]
     return spec

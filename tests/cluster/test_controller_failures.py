@@ -1,5 +1,6 @@
 """What breaks around a controller ends in a condition, and heals when the cause goes."""
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -97,6 +98,22 @@ def test_a_database_that_is_away_is_told_and_missed_nothing(
     until(lambda: trouble not in controller.page("/metrics")[1])
     assert controller.metric("vegd_controller_ovn_connected") == 1
     assert any("29100" in each for each in _policies(northbound, world))
+
+
+def test_a_gateway_does_not_wait_for_its_next_try_when_the_database_is_back(
+    world: Cluster, northbound: OvsdbServer, controller: ControllerProcess
+) -> None:
+    until(lambda: controller.metric("vegd_controller_ovn_connected") == 1)
+    northbound.stop()
+    world.gateway("gw")
+
+    def next_try_s() -> float:
+        told = re.findall(r"again in ([\d.]+) s", controller.log.read_text())
+        return float(told[-1]) if told else 0.0
+
+    until(lambda: next_try_s() > 45, within_s=150)
+    northbound.start()
+    until(lambda: world.is_ready("gw"), within_s=30)
 
 
 def test_a_database_that_refuses_to_be_written_is_told(

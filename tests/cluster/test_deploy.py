@@ -123,6 +123,9 @@ def test_the_controller_needs_every_right_that_it_has_and_no_other(
         lease = f"/apis/coordination.k8s.io/v1/namespaces/{_NAMESPACE}/leases/vegd-controller"
         first = plane.request("GET", lease)["spec"]["renewTime"]
         until(lambda: plane.request("GET", lease)["spec"]["renewTime"] != first)
+        cluster.change("gw", agent={"watch": {"enabled": False}})
+        account = f"/api/v1/namespaces/{cluster.namespace}/serviceaccounts/gw-vegd"
+        until(lambda: cluster.is_gone(account))
         cluster.plane.request("DELETE", f"{cluster.gateways_path}/gw")
         until(lambda: cluster.is_gone(f"{cluster.gateways_path}/gw"))
         assert controller.stop() == 0

@@ -2,6 +2,7 @@
 misses it while it or the API server is away."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,8 +21,9 @@ from kube.client import Client
 from tests.support.daemon import Daemon, Site, alive, build, eventually
 from tests.support.definitions import as_kube_ovn_has_it, install
 from tests.support.netns import run
+from tests.support.tls_proxy import certificate, proxied
 from tests.support.watcher import CONFIG_MAP, GATEWAY, NODE, POD, World, forwarded, rights
-from vegd.lab.cluster.control_plane import ControlPlane
+from vegd.lab.cluster.control_plane import ControlPlane, free_ports
 from vegd.watching import watcher as watching
 from vegd.watching.report import Place
 
@@ -190,11 +192,9 @@ def test_a_definition_that_knows_less_gets_what_it_knows_and_that_is_told_once(
     assert watcher.log.read_text().count("apply that of this version") == 1
 
 
-def test_a_token_that_is_exchanged_is_taken_up(world: World, tmp_path: Path) -> None:
-    # In a mount namespace of its own there is the folder that a kubelet makes, and keeps.
-    place = "/run/secrets/kubernetes.io/serviceaccount"
-    (tmp_path / "token").write_text(world.token())
-    (tmp_path / "ca.crt").write_bytes(world.plane.ca.read_bytes())
+@contextlib.contextmanager
+def _in_a_pod(world: World, place: Path, host: str, port: int) -> Iterator[Path]:
+    """A watcher whose credentials are in a folder, as a kubelet makes it; its log."""
     # The minute between two readings of the token is shortened.
     code = (
         "import datetime, sys; import kube.credentials; "
@@ -202,40 +202,82 @@ def test_a_token_that_is_exchanged_is_taken_up(world: World, tmp_path: Path) -> 
         "incluster_config.TOKEN_REFRESH_PERIOD = datetime.timedelta(seconds=1); "
         "from vegd.cli.watch import main; main(sys.argv[1:])"
     )
+    # In a mount namespace of its own the folder is where it is in a pod.
     script = (
         'mount -t tmpfs none /run && mkdir -p "${0%/*}" && ln -s "$1" "$0" && shift && exec "$@"'
     )
-    address = urlsplit(world.plane.url)
     environ = world.environ | {
-        "KUBERNETES_SERVICE_HOST": str(address.hostname),
-        "KUBERNETES_SERVICE_PORT": str(address.port),
+        "KUBERNETES_SERVICE_HOST": host,
+        "KUBERNETES_SERVICE_PORT": str(port),
     }
     command = [sys.executable, "-c", code, f"--runtime-dir={world.site.runtime_dir}"]
-    log = tmp_path / "watch.log"
-    with world.site.daemon("run", "--followed"), log.open("ab") as output:
+    log = place / "watch.log"
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [
                 *("unshare", "--mount", "setpriv", "--pdeathsig", "KILL"),
-                *("sh", "-c", script, place, str(tmp_path), *command),
+                *("sh", "-c", script, "/run/secrets/kubernetes.io/serviceaccount"),
+                *(str(place), *command),
             ],
             stdout=output,
             stderr=output,
             env={**os.environ, **environ},
         )
         try:
-            world.until_entry(revision=1, state="ready")
-            # Another account of the same name: the tokens of before are worth nothing.
-            world.renew_account()
-            while "Unauthorized" not in log.read_text():
-                revision = world.put()
-                time.sleep(2)
-            fresh = tmp_path / "token.new"
-            fresh.write_text(world.token())
-            fresh.rename(tmp_path / "token")
-            world.until_entry(revision=revision)
+            yield log
         finally:
             process.kill()
             process.wait(5)
+
+
+def _exchange(file: Path, content: bytes) -> None:
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(content)
+    fresh.rename(file)
+
+
+def test_a_token_that_is_exchanged_is_taken_up(world: World, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(world.token())
+    (tmp_path / "ca.crt").write_bytes(world.plane.ca.read_bytes())
+    address = urlsplit(world.plane.url)
+    with (
+        world.site.daemon("run", "--followed"),
+        _in_a_pod(world, tmp_path, str(address.hostname), int(address.port or 0)) as log,
+    ):
+        world.until_entry(revision=1, state="ready")
+        # Another account of the same name: the tokens of before are worth nothing.
+        world.renew_account()
+        while "Unauthorized" not in log.read_text():
+            revision = world.put()
+            time.sleep(2)
+        _exchange(tmp_path / "token", world.token().encode())
+        world.until_entry(revision=revision)
+
+
+def test_a_clusters_certificate_that_is_exchanged_is_taken_up(world: World, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.pem", tmp_path / "new.pem"
+    (tmp_path / "token").write_text(world.token())
+    (tmp_path / "ca.crt").write_bytes(certificate(old))
+    successor, port = certificate(new), free_ports(1)[0]
+    with (
+        world.site.daemon("run", "--followed"),
+        _in_a_pod(world, tmp_path, "127.0.0.1", port) as log,
+    ):
+        with proxied(world.plane, port, old):
+            world.until_entry(revision=1, state="ready")
+        with proxied(world.plane, port, new):
+            revision = world.put()
+            eventually(
+                lambda: "CERTIFICATE_VERIFY_FAILED" in log.read_text(), "it believes the old one"
+            )
+            _exchange(tmp_path / "ca.crt", successor)
+            world.until_entry(revision=revision)
+        # What was believed before is not any more.
+        seen = log.read_text().count("CERTIFICATE_VERIFY_FAILED")
+        with proxied(world.plane, port, old):
+            eventually(
+                lambda: log.read_text().count("CERTIFICATE_VERIFY_FAILED") > seen, "and only that"
+            )
 
 
 # A child of the gateway ---------------------------------------------------------------------------

@@ -167,6 +167,22 @@ async def collect(nb: Northbound, condition: Callable[[Changed], bool]) -> Chang
     raise AssertionError
 
 
+async def test_it_is_told_once_that_a_database_is_back_also_if_nothing_has_changed(
+    server: OvsdbServer, nb: Northbound
+) -> None:
+    async with asyncio.timeout(60):
+        await collect(nb, lambda heard: heard.is_connection_new)
+        server.stop()
+        while nb.is_connected:
+            await asyncio.sleep(0.05)
+        server.start()
+        await collect(nb, lambda heard: heard.is_connection_new)
+        assert nb.is_connected
+        server.nbctl("lr-add", "news")
+        router = Ref("Logical_Router", ("news",))
+        assert not (await collect(nb, lambda heard: router in heard.names)).is_connection_new
+
+
 async def test_defect_12_another_vpc_takes_the_rows_along_and_deletion_leaves_none(
     server: OvsdbServer, nb: Northbound
 ) -> None:

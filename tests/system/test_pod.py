@@ -97,7 +97,7 @@ def test_main_keeps_what_init_has_left(gateway: Gateway) -> None:
         assert containers.metric("vegd_bfd_engine_up") == 1
         assert containers.metric("process_max_fds") < 2**21
         assert "ready" in containers.says("vegd", "status")
-        plan = containers.exec("vegd", "plan", "--config", "/usr/local/sbin/vegd-gateway.yaml")
+        plan = containers.exec("vegd", "plan")
         assert plan.returncode == 0, plan
         assert containers.saved.stat().st_mode & 0o777 == 0o644
 

@@ -142,6 +142,31 @@ async def test_a_change_does_not_wait_for_the_next_try() -> None:
     assert queue.failing == {}
 
 
+async def test_what_failed_for_a_reason_that_is_gone_is_tried_at_once() -> None:
+    queue, tries, is_away = WorkQueue(), Counter[str](), True
+
+    async def work(key: str) -> None:
+        tries[key] += 1
+        if key == "other":
+            raise _Trouble("other")
+        if is_away:
+            raise _Trouble("away")
+
+    async with _running(queue, work):
+        for number in range(1, 11):
+            # By itself the tenth try comes after minutes.
+            for key in ("a", "other"):
+                queue.add(key)
+            while queue.failing != {"a": number, "other": number}:
+                await asyncio.sleep(0)
+        is_away, before = False, tries.copy()
+        queue.retry(lambda exc: str(exc) == "away")
+        while tries["a"] == before["a"]:
+            await asyncio.sleep(0)
+    assert tries["other"] == before["other"]
+    assert queue.failing.keys() == {"other"}
+
+
 async def test_failures_after_changes_do_not_put_the_next_try_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

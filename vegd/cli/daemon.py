@@ -33,7 +33,8 @@ def main(command: str, arguments: Sequence[str]) -> None:
         except ValueError as exc:
             raise UsageError(str(exc)) from exc
         settings = Settings(
-            config=options.config,
+            # Other processes are told of it, which may be elsewhere.
+            config=options.config.absolute(),
             runtime_dir=options.runtime_dir,
             log_level=options.log_level,
             log_format=options.log_format,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vegd.cli.options import CONFIG, RUNTIME_DIR, AsJson, Config, RuntimeDir
+from vegd.cli.in_force import in_force
+from vegd.cli.options import RUNTIME_DIR, AsJson, Config, RuntimeDir
 
 if TYPE_CHECKING:
     from dataplane.kernel import Kernel
@@ -31,7 +32,7 @@ _NFT_REMEDY = (
 
 
 def doctor(
-    config: Config = CONFIG, as_json: AsJson = False, runtime_dir: RuntimeDir = RUNTIME_DIR
+    config: Config = None, as_json: AsJson = False, runtime_dir: RuntimeDir = RUNTIME_DIR
 ) -> None:
     """Look at this machine for everything that the gateway needs; each finding has a remedy.
 
@@ -43,7 +44,8 @@ def doctor(
     from vegd.doctor import PROBLEM  # noqa: PLC0415 - --help stays quick
     from vegd.spec import load  # noqa: PLC0415
 
-    found = asyncio.run(_examine(load(config), runtime_dir / "bfd.sock"))
+    spec = load(in_force(config, runtime_dir))
+    found = asyncio.run(_examine(spec, runtime_dir / "bfd.sock"))
     if as_json:
         typer.echo(json.dumps([each.to_json() for each in found], indent=2))
     else:

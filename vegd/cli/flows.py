@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vegd.cli.in_force import in_force
 from vegd.cli.looking import open_gateway
-from vegd.cli.options import CONFIG, AsJson, Config, show, table
+from vegd.cli.options import RUNTIME_DIR, AsJson, Config, RuntimeDir, show, table
 from vegd.words import endpoint
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def flows(  # noqa: PLR0913, PLR0917 - each is an option
         bool, typer.Option("--by-source", help="One line for each source, with sums.")
     ] = False,
     top: Annotated[int | None, typer.Option(min=1, help="The first N of the list only.")] = None,
-    config: Config = CONFIG,
+    config: Config = None,
     as_json: AsJson = False,
+    runtime_dir: RuntimeDir = RUNTIME_DIR,
 ) -> None:
     """Show who uses which external address and port, the most bytes first.
 
@@ -52,7 +54,7 @@ def flows(  # noqa: PLR0913, PLR0917 - each is an option
         external_port=external_port,
         protocol=None if protocol is None else _protocol(protocol),
     )
-    found = asyncio.run(_rows(config, wanted))
+    found = asyncio.run(_rows(in_force(config, runtime_dir), wanted))
     if by_source:
         found = summed(found)
     found.sort(key=lambda each: (-each["bytes_out"] - each["bytes_in"], -each["connections"]))

@@ -20,7 +20,15 @@ RuntimeDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="The gateway's configuration.")
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The gateway's configuration. Default: the file that is in force, as the daemon says; "
+        "while none answers, /etc/vegd/gateway.yaml, or followed.yaml of the runtime directory if "
+        "its revision is higher.",
+    ),
 ]
 LogLevel = Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")]
 LogFormat = Annotated[
@@ -29,9 +37,8 @@ LogFormat = Annotated[
 ]
 
 RUNTIME_DIR = Path("/run/vegd")
-
-
 CONFIG = Path("/etc/vegd/gateway.yaml")
+"""Of a daemon that is told no other."""
 
 
 def table(*columns: str) -> Table:

@@ -6,19 +6,23 @@ from typing import Any
 
 import typer
 
+from vegd.cli.in_force import in_force
 from vegd.cli.looking import open_kernel
-from vegd.cli.options import CONFIG, AsJson, Config
+from vegd.cli.options import RUNTIME_DIR, AsJson, Config, RuntimeDir
 
 
-def plan(config: Config = CONFIG, as_json: AsJson = False) -> None:
-    """Print what would change in the kernel, and change nothing.
+def plan(
+    config: Config = None, as_json: AsJson = False, runtime_dir: RuntimeDir = RUNTIME_DIR
+) -> None:
+    """Print what would change in the kernel, and change nothing: by the configuration that is in
+    force, or by the file that is given.
 
     Exit status: 0 nothing to change, 1 something (also if it has to wait for an interface), 2 bad
     configuration, 3 the kernel could not be looked at.
     """
     import msgspec  # noqa: PLC0415 - --help stays quick
 
-    document = asyncio.run(_plan(config))
+    document = asyncio.run(_plan(in_force(config, runtime_dir)))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
     else:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vegd.cli.in_force import in_force
 from vegd.cli.looking import open_kernel
-from vegd.cli.options import CONFIG, AsJson, Config, show, table
+from vegd.cli.options import RUNTIME_DIR, AsJson, Config, RuntimeDir, show, table
 
 if TYPE_CHECKING:
     from dataplane.kernel import PolicyCounter
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 _WAYS = ("out", "in")
 
 
-def policies(config: Config = CONFIG, as_json: AsJson = False) -> None:
+def policies(
+    config: Config = None, as_json: AsJson = False, runtime_dir: RuntimeDir = RUNTIME_DIR
+) -> None:
     """Show the policies with packets and bytes, out of the VPC and back, since the kernel has them.
 
     Exit status: 0 the kernel has all of them, 1 it lacks one, 2 bad configuration, 3 the kernel
@@ -24,7 +27,7 @@ def policies(config: Config = CONFIG, as_json: AsJson = False) -> None:
     """
     from vegd.spec import load  # noqa: PLC0415 - --help stays quick
 
-    spec = load(config)
+    spec = load(in_force(config, runtime_dir))
     found = rows(spec, asyncio.run(_counters()))
     if as_json:
         typer.echo(json.dumps(found, indent=2))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vegd.cli.in_force import in_force
 from vegd.cli.looking import open_gateway
-from vegd.cli.options import CONFIG, AsJson, Config, show, table
+from vegd.cli.options import RUNTIME_DIR, AsJson, Config, RuntimeDir, show, table
 from vegd.words import endpoint
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ _SCARCE = 0.8
 _SHOWN = 3
 
 
-def ports(config: Config = CONFIG, as_json: AsJson = False) -> None:
+def ports(
+    config: Config = None, as_json: AsJson = False, runtime_dir: RuntimeDir = RUNTIME_DIR
+) -> None:
     """Show the ports in use of each external address and protocol, and the busiest destinations.
 
     Connections may share a port if they lead to different places, so ports run out for one
@@ -28,7 +31,7 @@ def ports(config: Config = CONFIG, as_json: AsJson = False) -> None:
     Exit status: 0 well, 1 a destination has 80 % of the ports or more, 2 bad configuration, 3 the
     kernel could not be looked at.
     """
-    found = asyncio.run(_rows(config))
+    found = asyncio.run(_rows(in_force(config, runtime_dir)))
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:

@@ -14,7 +14,8 @@ from typing import Annotated, BinaryIO
 import typer
 
 from vegd import __version__
-from vegd.cli.options import CONFIG, RUNTIME_DIR, Config, RuntimeDir
+from vegd.cli.in_force import in_force
+from vegd.cli.options import RUNTIME_DIR, Config, RuntimeDir
 from vegd.errors import VegdError
 
 _LONGEST_S = 60
@@ -47,7 +48,7 @@ def support_bundle(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.")
     ] = None,
-    config: Config = CONFIG,
+    config: Config = None,
     runtime_dir: RuntimeDir = RUNTIME_DIR,
 ) -> None:
     """Pack status, sessions, plan, doctor's findings, configuration, rules, addresses and routes.
@@ -61,13 +62,14 @@ def support_bundle(
 
     name = f"vegd-support-{platform.node()}-{time.strftime('%Y%m%dT%H%M%S')}"
     path = Path(f"{name}.tar.gz") if output is None else output
+    about = in_force(config, runtime_dir)
     with opened(path) as file:
         try:
-            text, secrets = safe_configuration(config.read_bytes())
+            text, secrets = safe_configuration(about.read_bytes())
         except OSError as exc:
             text, secrets = f"# cannot be read: {exc.strerror}\n", frozenset()
         files = {
-            **{each: _ours(*command) for each, command in _of_vegd(config, runtime_dir)},
+            **{each: _ours(*command) for each, command in _of_vegd(about, runtime_dir)},
             **{each: _said(*command) for each, command in _PROGRAMS.items()},
             "configuration.yaml": text.encode(),
             "proc.txt": _proc(),

@@ -93,6 +93,9 @@ class Controller:
             self.vpcs.add(name)
 
     def _ovn_changed(self, changed: Changed) -> None:
+        if changed.is_connection_new:
+            for queue in (self.gateways, self.vpcs, self.ports):
+                queue.retry(_is_ovns)
         for ref in changed.names:
             name = str(ref.key[0])
             if ref.table == "Logical_Router":  # Kube-OVN calls it like the VPC
@@ -135,3 +138,8 @@ class Controller:
         return any(
             pod.serves for key in self._concerns.of_vpc(vpc) for pod in self._concerns.pods_of(key)
         )
+
+
+def _is_ovns(failure: Exception) -> bool:
+    """Whether it was OVN that failed."""
+    return any(isinstance(each, DatabaseError) for each in (failure, failure.__cause__))

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class NotDone(Exception):
-    """A round has failed; it is worth another try."""
+    """A round has failed; it is worth another try. Its cause is the error of the other side."""
 
 
 class Options(NamedTuple):
@@ -156,22 +156,25 @@ class Gateways:
         sources = {*resolution.sources, *(ip for pod in selected for ip in pod.addresses)}
         others = self._claims.put(gateway.key, resolution.router, sources)
         failure, led, ran = None, _Led({}, (), ()), Ran()
+        cause: KubeError | DatabaseError | None = None
         try:
             reported = self._reports.newest(gateway)
             ran = await self._workloads.ensure(resolution.workload, reported)
             led = await self._lead(gateway, resolution, selected)
             led = led._replace(conflicts=(*ran.foreign, *led.conflicts))
         except KubeError as exc:
-            failure = Failure("ReconcileWorkloadFailed", str(exc))
+            cause, failure = exc, Failure("ReconcileWorkloadFailed", str(exc))
         except DatabaseError as exc:
-            failure = Failure("ReconcileOVNRoutesFailed", str(exc))
+            cause, failure = exc, Failure("ReconcileOVNRoutesFailed", str(exc))
         heard = self._reports.hear(gateway, self._pods(gateway), led.sessions, ran.revision)
         observed = self._observed(gateway, resolution, led, failure, heard)
         await self._say(gateway, value, resolution, observed)
         if failure is not None:
-            raise NotDone(failure.message)
-        pods = {pod.metadata.name for pod in self._concerns.pods_of(gateway.key)}
-        await self._reports.sweep(self._copies.resource, value, pods)
+            raise NotDone(failure.message) from cause
+        pods = self._concerns.pods_of(gateway.key)
+        names = {pod.metadata.name for pod in pods}
+        await self._reports.sweep(self._copies.resource, value, names)
+        await self._workloads.tidy(resolution.workload, pods)
         return Round(others, heard.again_s)
 
     async def _lead(

@@ -8,6 +8,7 @@ later. Which way next hops are tied to BFD sessions is found out here, for each 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -44,6 +45,7 @@ class Ovn:
         self._look_s = look_s
         self._northbound: Northbound | None = None
         self._connecting = asyncio.Lock()
+        self._opened = asyncio.Event()
 
     @property
     def is_connected(self) -> bool:
@@ -55,6 +57,7 @@ class Ovn:
         async with self._connecting:
             if self._northbound is None:
                 self._northbound = await Northbound.connect(self.remote, timeout_s=self._timeout_s)
+                self._opened.set()
                 log.info("connected to OVN's northbound database at %s", self.remote)
             return self._northbound
 
@@ -72,7 +75,10 @@ class Ovn:
             except DatabaseError as exc:
                 wait_s = backoff.wait_s()
                 log.warning("%s; again in %.1f s", exc, wait_s)
-                await asyncio.sleep(wait_s)
+                self._opened.clear()
+                with contextlib.suppress(TimeoutError):
+                    # Whoever needs it may be the first to have a connection.
+                    await asyncio.wait_for(self._opened.wait(), wait_s)
                 continue
             backoff.reset()
             reading = asyncio.ensure_future(_read(northbound, told))

@@ -42,6 +42,8 @@ class _Entry:
     is_worked_on: bool = False
     backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_S, _MOST_S))
     failures: int = 0
+    failure: Exception | None = None
+    """The last one, if no success came after it."""
     retry_s: float = 0.0
     """When it is to be tried again after its last failure."""
 
@@ -70,6 +72,13 @@ class WorkQueue:
         entry = self._entries.setdefault(key, _Entry())
         if self._want(entry, after_s) and not entry.is_worked_on:
             self._arm(key, entry)
+
+    def retry(self, is_meant: Callable[[Exception], bool]) -> None:
+        """Have the keys worked on now whose last failure is meant; and once more those that a
+        worker has, which may be about to fail."""
+        for key, entry in tuple(self._entries.items()):
+            if entry.is_worked_on or (entry.failure is not None and is_meant(entry.failure)):
+                self.add(key)
 
     async def run(
         self,
@@ -102,7 +111,7 @@ class WorkQueue:
             except failures as exc:
                 again_s = self._failed(key, entry, exc)
             else:
-                entry.failures = 0
+                entry.failures, entry.failure = 0, None
                 entry.backoff.reset()
             finally:
                 entry.is_worked_on = False
@@ -127,6 +136,7 @@ class WorkQueue:
         """
         self.figures.failed += 1
         entry.failures += 1
+        entry.failure = exc
         now_s = asyncio.get_running_loop().time()
         wait_s = entry.retry_s - now_s if now_s < entry.retry_s else entry.backoff.wait_s()
         if isinstance(exc, ApiError):

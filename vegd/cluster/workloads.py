@@ -7,7 +7,7 @@ nothing until it, or what is wanted, changes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from kube.account import account, role, role_binding
@@ -22,12 +22,16 @@ from kube.objects import (
     Object,
     Resource,
 )
+from kube.pods import Pod
 from kube.selection import Key
 from kube.workload import Workload, deployment
 from vegd.cluster.copies import Copies
 from vegd.cluster.writer import Writer
 
 log = logging.getLogger(__name__)
+
+_RIGHTS = (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
+"""Of the watchers in the pods."""
 
 
 class Ran(NamedTuple):
@@ -82,6 +86,39 @@ class Workloads:
             self._settled[key] = (workload, versions, ran)
         return ran
 
+    async def tidy(self, workload: Workload, pods: Iterable[Pod]) -> None:
+        """Remove what the watchers of before might do, once no pod of the gateway, nor one that
+        may still be made, is that account."""
+        name = self._identity.config_name(workload)
+        key = f"{workload.namespace}/{name}"
+        if workload.watch is not None or any(pod.spec.service_account_name == name for pod in pods):
+            return
+        left = [
+            (resource, item.value)
+            for resource in reversed(_RIGHTS)
+            if resource in self._copies.owned
+            and (item := self._copies.owned[resource].mirror.items.get(key)) is not None
+            and _is_owned_by(item.value, workload.uid)
+        ]
+        if not left or not self._is_rolled_out(workload, name):
+            return
+        for resource, value in left:
+            if await self._writer.remove(resource, value):
+                log.info("%s: %s removed, no pod uses it any more", key, resource.kind)
+
+    def _is_rolled_out(self, workload: Workload, account: str) -> bool:
+        """Whether the Deployment makes pods without an account, and has no others."""
+        key = f"{workload.namespace}/{self._identity.workload_name(workload)}"
+        item = self._copies.owned[DEPLOYMENTS].mirror.items.get(key)
+        if item is None or not _is_owned_by(item.value, workload.uid):
+            return False
+        status, template = item.value.get("status") or {}, item.value["spec"]["template"]
+        return bool(
+            template["spec"].get("serviceAccountName") != account
+            and status.get("observedGeneration", 0) >= item.value["metadata"]["generation"]
+            and status.get("updatedReplicas", 0) == status.get("replicas", 0)
+        )
+
     def _stamp(self, key: Key, workload: Workload, observed: Object | None, reported: int) -> int:
         there = Stamped() if observed is None else read_stamped(observed)
         written = self._stamps.get(key, Stamped())
@@ -104,7 +141,7 @@ class Workloads:
         name = self._identity.config_name(workload)
         yield CONFIG_MAPS, name
         if workload.watch is not None:
-            yield from ((each, name) for each in (SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS))
+            yield from ((each, name) for each in _RIGHTS)
         yield DEPLOYMENTS, self._identity.workload_name(workload)
 
     async def _look(self, resource: Resource, namespace: str, name: str) -> Object | None:

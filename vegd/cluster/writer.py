@@ -50,6 +50,16 @@ class Writer:
         await self._client.apply(resource, desired, manager=MANAGER)
         return True
 
+    async def remove(self, resource: Resource, observed: Object) -> bool:
+        """Delete this very object; whether that was to be done. Raises KubeError."""
+        metadata = observed["metadata"]
+        name, namespace, uid = metadata["name"], metadata.get("namespace", ""), metadata["uid"]
+        try:
+            await self._client.delete(resource, name, namespace, uid=uid)
+        except (Conflict, NotFound):
+            return False
+        return True
+
     async def set_finalizer(
         self, resource: Resource, value: Object, finalizer: str, *, there: bool
     ) -> None:
