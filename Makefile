@@ -86,9 +86,19 @@ docs-walkthrough: lab-cluster-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
 	$(SUDO) $(BIN)/python -m tests.support.walkthrough docs/walkthrough.md
 
+# First the tests that share nothing, several at a time, and the image; then those that have the machine
+# for themselves, whatever came of the first unless it was interrupted (2). PYTEST_ARGS may leave one of
+# the two without a test (5).
+PYTEST := $(SUDO) env CI=$(CI) PIP_CERT='$(PIP_CERT)' PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
+AT_ONCE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 .PHONY: test
 test: test-packages $(VENV)/ready
-	$(SUDO) env CI=$(CI) PIP_CERT='$(PIP_CERT)' $(BIN)/python -m pytest --ignore=tests/cluster $(PYTEST_ARGS)
+	@pure=0; rest=0; \
+	$(PYTEST) --ignore=tests/cluster --share=pure $(AT_ONCE) $(PYTEST_ARGS) || pure=$$?; \
+	if [ $$pure = 2 ]; then exit 2; fi; \
+	$(PYTEST) --ignore=tests/cluster --share=rest $(PYTEST_ARGS) || rest=$$?; \
+	case $$pure,$$rest in 0,0 | 0,5 | 5,0) ;; *) \
+	  echo "tests failed: pytest's status is $$pure for the first share, $$rest for the second" >&2; exit 1;; esac
 
 # What is in tests/cluster needs a control plane, which is started for it and stopped again.
 .PHONY: cluster-packages cluster-programs test-cluster
@@ -98,7 +108,7 @@ cluster-programs: cluster-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
 	$(SUDO) $(BIN)/python -m tests.support.ovn_versions
 test-cluster: cluster-programs
-	$(SUDO) env CI=$(CI) $(BIN)/python -m pytest tests/cluster $(PYTEST_ARGS)
+	$(PYTEST) tests/cluster $(PYTEST_ARGS)
 
 # aiobfd is of 2017 and wants a library of its time, so it gets an environment of its own.
 AIOBFD := .cache/aiobfd

@@ -3,10 +3,13 @@
 Tests marked ``kernel`` or ``system`` run in network namespaces that they make themselves. Where the
 machine cannot make one they are skipped with the reason; under ``CI`` that is a failure instead,
 because a skip there would hide that nothing was tested.
+
+``--share pure`` runs the tests that have neither marker, which several processes may do at once;
+``--share rest`` the others, which are to have the machine for themselves.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,12 +24,39 @@ settings.register_profile(
 settings.load_profile("vegd")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--share", choices=["pure", "rest"], help="run a share of the tests only")
+
+
+def _needs_namespaces(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("kernel", "system"))
+
+
+def _needs_image(item: pytest.Item) -> bool:
+    return "image" in getattr(item, "fixturenames", ())
+
+
+def _when(item: pytest.Item) -> int:
+    """The image, which takes longest, comes first; what is built upon it last."""
+    return {"test_contents.py": 0, "test_controller.py": 2}.get(item.path.name, 1)
+
+
+def _keep_share(config: pytest.Config, items: list[pytest.Item]) -> None:
+    share = config.getoption("--share")
+    if share is None:
+        return
+    kept: dict[bool, list[pytest.Item]] = {True: [], False: []}
+    for item in items:
+        kept[_needs_namespaces(item) is (share == "rest")].append(item)
+    if share == "pure":
+        kept[True].sort(key=_when)
+    items[:] = kept[True]
+    config.hook.pytest_deselected(items=kept[False])
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    needing = [
-        item
-        for item in items
-        if item.get_closest_marker("kernel") or item.get_closest_marker("system")
-    ]
+    _keep_share(config, items)
+    needing = [item for item in items if _needs_namespaces(item)]
     if not needing:
         return
     reason = why_no_namespaces()
@@ -40,11 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build the image before the first test, not in its time, if any test wants it."""
-    wanted = any("image" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Build the image before the first test that wants it, not in its time."""
+    if _needs_image(item):
         images.build()
+    return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Configurations for the tests, as plain documents: one that is sound, and ways to spoil it."""
 
 import copy
+from enum import Enum
 from typing import Any
 
 from vegd.spec import GatewaySpec, SpecError
@@ -31,8 +32,13 @@ _GOOD: Document = {
     },
 }
 
-ABSENT = object()
-"""As a new value: remove the field."""
+
+class _Absent(Enum):
+    ABSENT = "absent"
+
+
+ABSENT = _Absent.ABSENT
+"""As a new value: remove the field. Each process prints it alike, in the names of tests."""
 
 
 def good() -> Document:
