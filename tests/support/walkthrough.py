@@ -222,7 +222,11 @@ def _play(shell: Shell, step: Step, tell: Callable[[str], None]) -> Step:
     return Step(step.command, tuple(line.rstrip() for line in printed.splitlines()))
 
 
-_CHANGING = (
+def _without_ports(found: re.Match[str]) -> str:
+    return re.sub(r":\d+", ":PORT", found[0])
+
+
+_CHANGING: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "UUID"),
     (re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b"), "MAC"),
     (re.compile(r"\bfe80::[0-9a-f:]+"), "LINK-LOCAL"),
@@ -233,6 +237,9 @@ _CHANGING = (
     # Processes, connections and changes of a session, as vegd counts them.
     (re.compile(r"(?<=^engine     process )\d+|(?<=^conntrack  )\d+|(?<= )\d+(?= +the peer)"), "N"),
     (re.compile(r"(?<=stalls )\d+"), "N"),
+    # Ports drawn at random, and what a connection has carried.
+    (re.compile(r"(?<=^tcp).*:\d+(?= +172\.17\.0\.1:80)"), _without_ports),
+    (re.compile(r"(?<=policy-0)  \d+ +\d+$"), " BYTES"),
 )
 
 
