@@ -113,6 +113,8 @@ def _node_drained(hands: Hands) -> None:
 
 
 def _node_gone(hands: Hands) -> None:
+    # What was deleted or replaced before may have left all pods on this node.
+    _spread(hands)
     node = hands.empty_node()
     lost = [pod for pod in hands.pods() if pod["spec"]["nodeName"] == node]
     if not lost:
