@@ -157,10 +157,13 @@ def _ovn_controllers_restarted(hands: Hands) -> None:
 
 def _spread(hands: Hands) -> None:
     """Have a pod on each node again."""
-    pods = hands.pods()
-    if len({pod["spec"]["nodeName"] for pod in pods}) < PODS:
+    for _ in range(PODS + 1):
+        pods = hands.pods()
+        if len({pod["spec"]["nodeName"] for pod in pods}) == PODS:
+            return
         hands.kubectl("delete", "pod", pods[0]["metadata"]["name"])
         hands.settle(PODS)
+    raise SceneFailed("the gateway's pods stay on one node")
 
 
 SCENES = (
