@@ -151,7 +151,9 @@ def test_a_probe_is_answered_and_the_far_side_saw_what_was_computed(plugin: Plug
     assert seen.endswith(", as expected")
     told = json.loads(plugin("trace", "web", "172.17.0.1", "--probe", "--json").out)
     assert told["probe"]["answered"] is True
-    assert told["probe"]["seen"] in told["leaves"]["shownAs"] == ["172.17.0.2", "172.17.0.3"]
+    # In the order of the pods' names.
+    assert sorted(told["leaves"]["shownAs"]) == ["172.17.0.2", "172.17.0.3"]
+    assert told["probe"]["seen"] in told["leaves"]["shownAs"]
 
 
 def test_a_probe_that_nobody_answers(plugin: Plugin) -> None:
