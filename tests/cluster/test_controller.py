@@ -45,6 +45,21 @@ def test_a_gateway_becomes_pods_routes_sessions_and_a_status(
     assert ("Normal", "ReconcileSuccess") in cluster.events("gw")
 
 
+def test_sessions_go_with_a_router_that_somebody_deletes_and_come_with_the_next(
+    cluster: Cluster, router: Router, northbound: OvsdbServer
+) -> None:
+    """ovn-northd 25.03.0 dies of a session without a port."""
+    cluster.gateway("gw", bfd={"enabled": True})
+    cluster.until_ready("gw")
+    until(lambda: _bfd(northbound, cluster))
+    router.close()
+    until(lambda: not _bfd(northbound, cluster))
+    again = Router(northbound, cluster.vpc, cluster.inside)
+    until(lambda: _bfd(northbound, cluster))
+    until(lambda: any(each.startswith("29100") for each in again.policies()))
+    cluster.until_ready("gw")
+
+
 def test_timers_that_change_reach_ovn_without_a_new_pod(
     cluster: Cluster, router: Router, northbound: OvsdbServer
 ) -> None:
