@@ -40,6 +40,7 @@ def gateways(count: int, ports: int) -> Iterator[Gateway]:
             name="gateway",
             router="vpc1",
             router_port="vpc1-subnet1",
+            size=2,
             replicas=tuple(
                 Replica(
                     f"{n}-{each}",

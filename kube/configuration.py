@@ -28,6 +28,9 @@ _OTHERS = ("watch",)
 """Sections that are the controller's business alone."""
 _ROUTER_TTL = 254
 """OVN sends BFD with 255, and the VPC's router takes one away before the pod's subnet."""
+_ANNOUNCE_AFTER_S = 2
+"""A pod that is deleted loses its traffic by the controller first (`kube.slots`), in well under a
+second; AdminDown is for when that one is away."""
 _REVISION = "revision: "
 
 
@@ -99,6 +102,7 @@ def configuration(workload: Workload) -> Json:
             "minTTL": _ROUTER_TTL,
             "peers": [{"address": peer} for peer in workload.bfd.peers],
         }
+        document["drain"] = {"announceAfter": _ANNOUNCE_AFTER_S}
     _add_agent(document, workload.agent)
     return document
 

@@ -15,12 +15,14 @@ from typing import Any
 from uuid import UUID
 
 from kube.binding import Look, Status
-from kube.ecmp import Ranks
+from kube.ecmp import Uuids, slot_of
 from kube.ovsdb import holds
 from kube.owners import GATEWAY_ID, VENDOR_ID, GatewayOwner, Owner
 from kube.rowdiff import Create, Delete, Plan, Update
 from kube.rows import (
+    BY_SOURCE,
     KINDS,
+    NO_SLOT,
     AddressSet,
     Bfd,
     Found,
@@ -129,6 +131,14 @@ class View:
                 by_route=self._names(StaticRoute.TABLE, "bfd", ids, row),
             )
 
+    def slots(self, owner: GatewayOwner) -> dict[tuple[int, int], str]:
+        """The next hops of a gateway's routes by source, by IP version and slot."""
+        return {
+            (6 if ":" in route.nexthop else 4, route.slot): route.nexthop
+            for _, route in self._routes({VENDOR_ID: owner.mark.vendor, GATEWAY_ID: owner.key})
+            if route.policy == BY_SOURCE and route.slot != NO_SLOT
+        }
+
     def router(self, name: str) -> Iterator[Row]:
         """All policies, static routes and ports of a router, whoever's they are."""
         for router in self._named(Ref("Logical_Router", (name,))):
@@ -198,7 +208,10 @@ class View:
             for name in kind.column_names()
             if name in there
         }
-        return Found(row.uuid, kind(**held, **columns))
+        found = kind(**held, **columns)
+        if isinstance(found, StaticRoute):
+            found = replace(found, slot=slot_of(row.uuid, found))
+        return Found(row.uuid, found)
 
     def _holder(self, row: Any, kind: type[Row]) -> Any:
         assert kind.HOLDER is not None  # noqa: S101 - asked for by the callers
@@ -218,14 +231,14 @@ class View:
     def write(self, txn: Any, plan: Plan) -> None:
         """Put a plan into a transaction."""
         made: dict[Ref, Any] = {}
-        ranks: Ranks | None = None
+        uuids: Uuids | None = None
         for op in plan.ops:
             match op:
                 case Create(SwitchPort() as port):
                     _create_port(txn, port)
                 case Create(StaticRoute() as route):
-                    ranks = ranks or self._ranks(route)
-                    made[route.ref] = self._create(txn, route, made, ranks.place(route))
+                    uuids = uuids or self._uuids(route)
+                    made[route.ref] = self._create(txn, route, made, uuids.of(route))
                 case Create(row):
                     made[row.ref] = self._create(txn, row, made)
                 case Update(found):
@@ -233,13 +246,15 @@ class View:
                 case Delete(found):
                     self._delete(found)
 
-    def _ranks(self, route: StaticRoute) -> Ranks:
-        """Of the next hops of a route's owner."""
-        ids = dict(route.external_ids)
-        rows = self._equal(StaticRoute.TABLE, _BY_OWNER, external_ids=ids)
-        there = (found for row in rows if (found := self._found(row)))
-        routes = ((each.uuid, each.row) for each in there if isinstance(each.row, StaticRoute))
-        return Ranks(routes, time.time())
+    def _uuids(self, route: StaticRoute) -> Uuids:
+        """For the routes of a route's owner."""
+        return Uuids(self._routes(dict(route.external_ids)), time.time())
+
+    def _routes(self, ids: Mapping[str, str]) -> Iterator[tuple[UUID, StaticRoute]]:
+        """Those that are there of an owner."""
+        for row in self._equal(StaticRoute.TABLE, _BY_OWNER, external_ids=ids):
+            if (found := self._found(row)) and isinstance(found.row, StaticRoute):
+                yield found.uuid, found.row
 
     def _create(self, txn: Any, row: Row, made: Mapping[Ref, Any], uuid: UUID | None = None) -> Any:
         new = txn.insert(self._idl.tables[row.TABLE], new_uuid=uuid, persist_uuid=uuid is not None)

@@ -14,7 +14,7 @@ from typing import Any, Self
 from kube.binding import Look
 from kube.mirror import COLUMNS, View, make_indexes
 from kube.ovsdb import Database
-from kube.owners import GATEWAY_ID, VENDOR_ID, Owner
+from kube.owners import GATEWAY_ID, VENDOR_ID, GatewayOwner, Owner
 from kube.rowdiff import Outcome, diff
 from kube.rows import Bfd, HaGroup, Policy, Ref, RouterPort, Row, SwitchPort
 from kube.rowtrace import RouterRows
@@ -138,6 +138,10 @@ class Northbound:
     async def has_port(self, name: str) -> bool:
         """Whether a router port is there."""
         return await self._database.read(lambda _: self._view.has_port(name))
+
+    async def slots(self, owner: GatewayOwner) -> dict[tuple[int, int], str]:
+        """The next hops of a gateway's static routes, by IP version and slot (`kube.slots`)."""
+        return await self._database.read(lambda _: self._view.slots(owner))
 
     async def looks(self, port: str) -> tuple[Look, ...]:
         """The BFD rows of a port: their status, and whether a policy or a route names them."""

@@ -123,10 +123,10 @@ class GatewayPod(NamedTuple):
         return bool(self.runs and self.ready and self.internal and self.external)
 
 
-def gateway_pods(pods: Iterable[Pod]) -> tuple[GatewayPod, ...]:
-    """The pods of a gateway that are not on their way out, by name."""
-    staying = sorted((pod for pod in pods if not pod.leaves), key=lambda pod: pod.metadata.name)
-    return tuple(map(_gateway_pod, staying))
+def gateway_pods(pods: Iterable[Pod], *, leaving: bool = False) -> tuple[GatewayPod, ...]:
+    """The pods of a gateway that are not on their way out, by name; or those that are."""
+    chosen = (pod for pod in pods if pod.leaves is leaving)
+    return tuple(map(_gateway_pod, sorted(chosen, key=lambda pod: pod.metadata.name)))
 
 
 def _gateway_pod(pod: Pod) -> GatewayPod:

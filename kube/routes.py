@@ -6,8 +6,9 @@ family. By priority: 29150 to a gateway of the client's node, 29100 to any, 2909
 gateway takes while BFD watches them.
 
 There are two ways to tie a next hop to its BFD session, chosen in `kube.binding`: a reroute policy
-that names the session, or a static route by source that does. A third is no way but a question: a
-policy that no packet can match names the sessions, so that OVN shows what it makes of them.
+that names the session, or static routes by source that do, one for each of the gateway's slots
+(`kube.slots`). A third is no way but a question: a policy that no packet can match names the
+sessions, so that OVN shows what it makes of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,18 @@ from ipaddress import ip_network
 
 from kube.owners import GatewayOwner, Mark
 from kube.pods import first
-from kube.rows import AddressSet, Bfd, Key, Policy, PortGroup, Row, StaticRoute
+from kube.rows import (
+    BY_DESTINATION,
+    BY_SOURCE,
+    AddressSet,
+    Bfd,
+    Key,
+    Policy,
+    PortGroup,
+    Row,
+    StaticRoute,
+)
+from kube.slots import assign
 
 LOCAL, CLUSTER, DROP = 29150, 29100, 29090
 VERSIONS = (4, 6)
@@ -41,13 +53,15 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A pod of the gateway that is not going away. Of each family the first address counts."""
+    """A pod of the gateway. Of each family the first address counts."""
 
     name: str
     node: str
     ready: bool
     internal: tuple[str, ...]
     external: tuple[str, ...]
+    leaving: bool = False
+    """Whether it is being deleted; it forwards until nothing comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,8 @@ class Gateway:
     """The logical router; Kube-OVN calls it like the VPC."""
     router_port: str
     """The router's port in the gateway's internal subnet; Kube-OVN: `vpc-subnet`."""
+    size: int
+    """How many replicas there should be."""
     replicas: tuple[Replica, ...] = ()
     cidrs: frozenset[str] = frozenset()
     """Of all policies, with SNAT and without; networks or addresses."""
@@ -99,6 +115,10 @@ class Gateway:
     """The port group of each node's pods."""
     bfd: BfdSettings | None = None
     way: Way = Way.POLICIES
+    slots: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    """The next hops of the static routes that are there, by IP version and slot."""
+    up: frozenset[str] = frozenset()
+    """The next hops that OVN has a session with."""
 
 
 class Reason(StrEnum):
@@ -169,15 +189,28 @@ class _Family:
         Where BFD watches, all of them: OVN knows better than a readiness probe, which is late and
         may be wrong. Without BFD the ready ones, or all when none is.
         """
-        able = [
-            (address, replica.node, replica.ready)
-            for replica in sorted(self.gateway.replicas, key=lambda each: each.name)
-            if (address := first(replica.internal, self.version))
-            and first(replica.external, self.version)
-        ]
-        ready = [each for each in able if each[2]]
+        able = [(hop, each) for hop, each in self._able() if not each.leaving]
+        ready = [(hop, each) for hop, each in able if each.ready]
         chosen = able if self.bfd or not ready else ready
-        return tuple((address, node) for address, node, _ in chosen)
+        return tuple((hop, each.node) for hop, each in chosen)
+
+    def _able(self) -> Iterator[tuple[str, Replica]]:
+        for replica in sorted(self.gateway.replicas, key=lambda each: each.name):
+            address = first(replica.internal, self.version)
+            if address and first(replica.external, self.version):
+                yield address, replica
+
+    @cached_property
+    def slots(self) -> dict[int, str]:
+        """The next hop of each slot."""
+        there = self.gateway.slots.items()
+        return assign(
+            {slot: hop for (version, slot), hop in there if version == self.version},
+            [hop for hop, _ in self.hops],
+            leaving=[hop for hop, each in self._able() if each.leaving],
+            up=self.gateway.up,
+            size=self.gateway.size,
+        )
 
     @property
     def sources(self) -> tuple[str, str]:
@@ -191,10 +224,12 @@ class _Family:
         if not self.gateway.has_selectors:
             # A port group brings a set of this name. Without one the policies name it all the same.
             yield AddressSet(name=pods, addresses=frozenset(), external_ids=self.ids)
+        way = self.gateway.way if self.bfd else Way.POLICIES
         if self.bfd:
-            for address, _ in self.hops:
+            slots = self.slots.values() if way is Way.STATIC_ROUTES else ()
+            for address in dict.fromkeys((*(hop for hop, _ in self.hops), *slots)):
                 yield self._session(self.bfd, address)
-        match self.gateway.way if self.bfd else Way.POLICIES:
+        match way:
             case Way.POLICIES:
                 yield from self._reroutes()
             case Way.TRIAL:
@@ -261,7 +296,8 @@ class _Family:
         return (self.bfd.port, address)
 
     def _static_routes(self) -> Iterator[Row]:
-        """The routes; and a way past the drop for what they have led out, but for nothing else.
+        """Those of the slots, and of gateways that have none; and a way past the drop for what they
+        have led out, but for nothing else.
 
         Without `ecmp_symmetric_reply`: OVN then remembers for each connection which gateway its
         answers came from, and goes on sending there when that gateway is dead (measured with
@@ -272,16 +308,27 @@ class _Family:
         for match in self._matches():
             allowed = f'{match} && outport == "{self.gateway.router_port}"'
             yield self._policy(CLUSTER, allowed, "allow")
+        used = set()
         for prefix in sorted(self._prefixes()):
-            for address, _ in self.hops:
-                yield StaticRoute(
-                    router=self.gateway.router,
-                    ip_prefix=prefix,
-                    nexthop=address,
-                    bfd=self._session_key(address),
-                    selection_fields=_SELECTION[self.version],
-                    external_ids=self.ids,
-                )
+            for slot, address in self.slots.items():
+                used.add(address)
+                yield self._route(prefix, address, BY_SOURCE, slot)
+        for address, _ in self.hops:
+            if address not in used:
+                # A session begins for a route alone. This one leads where packets go without it.
+                yield self._route(str(ip_network(address)), address, BY_DESTINATION)
+
+    def _route(self, prefix: str, address: str, policy: str, slot: int = 0) -> StaticRoute:
+        return StaticRoute(
+            router=self.gateway.router,
+            policy=policy,
+            ip_prefix=prefix,
+            slot=slot,
+            nexthop=address,
+            bfd=self._session_key(address),
+            selection_fields=_SELECTION[self.version],
+            external_ids=self.ids,
+        )
 
     def _prefixes(self) -> set[str]:
         pods = (each for pod in self.gateway.pods for each in pod.addresses)

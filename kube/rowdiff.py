@@ -162,14 +162,16 @@ def _without_conflicts(
     found: Iterable[Found], desired: Collection[Row], owner: Owner
 ) -> tuple[dict[Ref, Row], list[Conflict]]:
     """Without the rows whose key is taken, and without the policies that name such a row."""
-    foreign = {each.row.ref: each.row for each in found if not owner.owns(each.row)}
-    shared = {_share(row): row for row in foreign.values() if isinstance(row, StaticRoute)}
+    others = [each.row for each in found if not owner.owns(each.row)]
+    shared = {_share(row): row for row in others if isinstance(row, StaticRoute)}
+    # Each owner has slots of its own.
+    foreign = {row.ref: row for row in others if not isinstance(row, StaticRoute)}
     conflicts, taken = [], set()
     for row in desired:
         other = foreign.get(row.ref)
         if other is not None and isinstance(row, AddressSet | PortGroup):
             taken |= {row.name, f"{row.name}_ip4", f"{row.name}_ip6"}
-        if other is None and isinstance(row, StaticRoute):
+        if isinstance(row, StaticRoute):
             other = shared.get(_share(row))
         if other is not None:
             conflicts.append(Conflict(row.ref, other.external_ids))

@@ -15,6 +15,10 @@ from uuid import UUID
 Key = tuple[str | int, ...]
 Map = frozenset[tuple[str, str]]
 Members = frozenset[tuple[str, int]]
+NO_SLOT = -1
+"""Of a static route that was not made for a slot."""
+BY_SOURCE, BY_DESTINATION = "src-ip", "dst-ip"
+"""The policies of static routes: which address has to be in the prefix."""
 Value = str | int | frozenset[str] | frozenset[Key] | Map | Members | Key | None
 
 _SET_IN_MATCH = re.compile(r"\$([\w.]+)")
@@ -46,6 +50,8 @@ class Row:
     """Columns that refer to rows, and the table of these."""
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     """Columns that a row does without where OVN does not have them."""
+    NO_COLUMNS: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are no columns, besides the holder's name."""
     KEPT: ClassVar[frozenset[str]] = frozenset()
     """Columns that are given to a new row and left alone in one that is there."""
 
@@ -73,9 +79,9 @@ class Row:
 
     @classmethod
     def column_names(cls) -> tuple[str, ...]:
-        """The fields that are columns: all but the holder's name."""
-        holder = cls.HOLDER and cls.HOLDER[2]
-        return tuple(each.name for each in fields(cls) if each.name != holder)
+        """The fields that are columns."""
+        others = cls.NO_COLUMNS | {cls.HOLDER[2] if cls.HOLDER else ""}
+        return tuple(each.name for each in fields(cls) if each.name not in others)
 
     def needs(self) -> Iterator[Ref]:
         """The rows without which it must not be."""
@@ -167,20 +173,23 @@ class Bfd(Row):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticRoute(Row):
-    """A static route; several with the same prefix share the packets.
+    """A static route; several with the same prefix share the packets, each with its `slot`.
 
+    The slot is in the row's UUID (`kube.ecmp`), so that the next hop may change and the row stay.
     `selection_fields` (OVN 25.03 and later): the fields by whose hash a packet finds its route.
     """
 
     TABLE = "Logical_Router_Static_Route"
-    KEY = ("router", "route_table", "policy", "ip_prefix", "nexthop")
+    KEY = ("router", "route_table", "policy", "ip_prefix", "slot")
     HOLDER = ("Logical_Router", "static_routes", "router")
     REFERS = {"bfd": "BFD"}  # noqa: RUF012
+    NO_COLUMNS = frozenset({"slot"})
     OPTIONAL = frozenset({"selection_fields"})
     router: str
     ip_prefix: str
     nexthop: str
-    policy: str = "src-ip"
+    slot: int = 0
+    policy: str = BY_SOURCE
     route_table: str = ""
     bfd: Key | None = None
     selection_fields: frozenset[str] = frozenset()

@@ -96,7 +96,9 @@ def row_trace(known: RouterRows, source: str, destination: str) -> RowTrace:
             break  # it goes on by its route
         owner = _owner(policy)
         return RowTrace(policy.action, _policy(policy), owner, hops, tuple(unread))
-    hops = tuple(RowHop(each.nexthop, each.session) for each in best if each.nexthop)
+    # A gateway may have several slots.
+    found = (RowHop(each.nexthop, each.session) for each in best if each.nexthop)
+    hops = tuple(dict.fromkeys(found))
     return RowTrace("route", best[0].row, best[0].gateway, hops, tuple(unread))
 
 

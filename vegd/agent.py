@@ -313,17 +313,21 @@ class Agent:
             self.reconciler.look_again()
 
     async def _leave(self, supervisor: Supervisor) -> None:
-        """AdminDown first; forward on until the drain is over; end the engine."""
+        """AdminDown, perhaps after a while; forward on until the drain is over; end the engine."""
         self._leaving = True
+        spec = self._snapshot.spec
+        wanted = spec.drain if spec else DrainSpec()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wanted.announce_after):
+                await self._stop_now.wait()
         self.drain.begin()
         self._tell_neighbours()
-        spec = self._snapshot.spec
         longest_s = _longest_detection_s(await self.sessions.refresh())
         if await self.sessions.drain():
             log.info("draining: sessions are AdminDown, forwarding goes on")
         else:
             log.error("draining without the BFD engine: peers will notice by their detection time")
-        reason = await self.drain.finish(spec.drain if spec else DrainSpec(), self._stop_now)
+        reason = await self.drain.finish(wanted, self._stop_now)
         await supervisor.stop(within_s=longest_s + 5)
         log.info("drained after %.1f s: %s", self.drain.lasts_s, reason)
 

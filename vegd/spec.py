@@ -304,10 +304,11 @@ _DrainTime = Annotated[int, Meta(ge=0, le=3600), Hint("give 0 to 3600 (seconds)"
 
 
 class Drain(Struct, frozen=True, kw_only=True, rename="camel"):
-    """How the gateway leaves, in seconds: after AdminDown it forwards on for `forward_for`, then
-    until nothing has passed for `quiet_for`, but no longer than `grace` in all. At the end the
-    external addresses are given up, unless `keep_addresses`."""
+    """How the gateway leaves, in seconds: `announce_after` SIGTERM comes AdminDown. From then it
+    forwards on for `forward_for`, and until nothing has passed for `quiet_for`, but no longer than
+    `grace`. At the end the external addresses are given up, unless `keep_addresses`."""
 
+    announce_after: _DrainTime = 0
     forward_for: _DrainTime = 6
     quiet_for: _DrainTime = 2
     grace: _DrainTime | None = None

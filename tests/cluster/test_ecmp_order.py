@@ -72,9 +72,15 @@ async def test_members_of_a_group_keep_their_order_whatever_else_comes_and_goes(
         second = 10 if owner is owners[0] else 11
         prefixes = [f"{second}.{number}.0.0/16" for number in range(count)]
         return [
-            StaticRoute(router="vpc1", ip_prefix=prefix, nexthop=hop, external_ids=owner.ids(4))
+            StaticRoute(
+                router="vpc1",
+                ip_prefix=prefix,
+                slot=slot,
+                nexthop=hop,
+                external_ids=owner.ids(4),
+            )
             for prefix in prefixes
-            for hop in HOPS
+            for slot, hop in enumerate(HOPS)
         ]
 
     with centre_of(INSTALLED, tmp_path) as centre:
@@ -97,6 +103,7 @@ async def test_a_connection_finds_its_gateway_by_its_ports_where_ovn_can_be_told
         name="gateway1",
         router="vpc1",
         router_port="vpc1-subnet1",
+        size=3,
         replicas=tuple(Replica(hop, "node1", True, (hop,), ("172.17.0.2",)) for hop in HOPS),
         cidrs=frozenset({"10.0.0.0/16"}),
         bfd=BfdSettings("bfd@vpc1", ("10.255.255.255",)),

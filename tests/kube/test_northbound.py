@@ -31,6 +31,7 @@ GATEWAY = Gateway(
     name="gateway1",
     router="vpc1",
     router_port="vpc1-subnet1",
+    size=2,
     replicas=(
         Replica("a", "node1", True, ("192.168.0.2",), ("172.17.0.2",)),
         Replica("b", "node2", True, ("192.168.0.3",), ("172.17.0.3",)),
@@ -63,7 +64,10 @@ def rows(gateway: Gateway = GATEWAY, mark: Mark = KUBE_OVN) -> tuple[Row, ...]:
 
 def contents(server: OvsdbServer) -> dict[str, list[Any]]:
     """All rows of the tables that gateways have rows in."""
-    tables = ("Port_Group", "Address_Set", "BFD", "Logical_Router_Policy", "Logical_Router")
+    tables = (
+        *("Port_Group", "Address_Set", "BFD", "Logical_Router_Policy", "Logical_Router"),
+        "Logical_Router_Static_Route",
+    )
     operations = [{"op": "select", "table": table, "where": []} for table in tables]
     answers = server.transact(*operations)
     for answer in answers:
@@ -119,6 +123,47 @@ async def test_static_routes_are_as_the_tool_makes_them(
     assert not (await nb.converge(OWNER, rows(gateway))).plan
     assert (await nb.converge(OWNER, rows())).plan, "and back"
     assert not server.nbctl("lr-route-list", "vpc1").strip()
+
+
+async def test_slots_are_read_from_the_routes_and_keep_their_rows(
+    server: OvsdbServer, nb: Northbound
+) -> None:
+    gateway = replace(GATEWAY, way=Way.STATIC_ROUTES)
+    await nb.converge(OWNER, rows(gateway))
+    slots = await nb.slots(OWNER)
+    assert slots == {(4, 0): "192.168.0.2", (4, 1): "192.168.0.3"}
+    before = {row["_uuid"][1] for row in contents(server)["Logical_Router_Static_Route"]}
+    first, second = GATEWAY.replicas
+    moved = replace(
+        gateway,
+        replicas=(replace(first, leaving=True), second),
+        slots=slots,
+        up=frozenset(slots.values()),
+    )
+    await nb.converge(OWNER, rows(moved))
+    routes_there = contents(server)["Logical_Router_Static_Route"]
+    assert {row["_uuid"][1] for row in routes_there} == before
+    assert {row["nexthop"] for row in routes_there} == {"192.168.0.3"}
+    assert await nb.slots(OWNER) == {(4, 0): "192.168.0.3", (4, 1): "192.168.0.3"}
+    other = GatewayOwner(KUBE_OVN, "default", "another")
+    assert await nb.slots(other) == {}
+
+
+async def test_routes_that_were_not_made_for_slots_are_made_anew(
+    server: OvsdbServer, nb: Northbound
+) -> None:
+    gateway = replace(GATEWAY, way=Way.STATIC_ROUTES)
+    for hop in ("192.168.0.2", "192.168.0.9"):
+        ids = [f'external_ids:"{name}"="{value}"' for name, value in OWNER.ids(4)]
+        server.nbctl(
+            *("--id=@route", "create", "logical_router_static_route", "policy=src-ip"),
+            *('ip_prefix="192.168.1.0/24"', f'nexthop="{hop}"', *ids),
+            *("--", "add", "logical_router", "vpc1", "static_routes", "@route"),
+        )
+    assert await nb.slots(OWNER) == {}
+    await nb.converge(OWNER, rows(gateway))
+    assert await nb.slots(OWNER) == {(4, 0): "192.168.0.2", (4, 1): "192.168.0.3"}
+    assert len(contents(server)["Logical_Router_Static_Route"]) == 2
 
 
 async def test_defect_1_timers_are_changed_in_the_row_that_is_there(

@@ -17,6 +17,7 @@ GATEWAY = Gateway(
     namespace="default",
     name="gateway8",
     router="vpc1",
+    size=2,
     replicas=(A, B),
     cidrs=frozenset({"192.168.1.0/24", "fd01::/64"}),
     bfd=BFD,
@@ -201,6 +202,74 @@ def test_static_routes_tie_each_source_to_each_session() -> None:
             "tp_dst",
         }
         assert not row.options, "OVN would keep sending to a gateway that is dead"
+
+
+def by_prefix(gateway: Gateway) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in of(gateway, StaticRoute):
+        assert isinstance(row, StaticRoute)
+        assert row.bfd == ("bfd@vpc1", row.nexthop)
+        assert row.slot == len(found.setdefault(row.ip_prefix, []))
+        found[row.ip_prefix].append(row.nexthop)
+    return found
+
+
+def test_the_slots_of_a_gateway_that_leaves_are_anothers_at_once() -> None:
+    gateway = replace(
+        GATEWAY,
+        way=Way.STATIC_ROUTES,
+        replicas=(replace(A, leaving=True), B),
+        slots={(4, 0): "192.168.0.2", (4, 1): "192.168.0.3", (6, 0): "fd00::2", (6, 1): "fd00::3"},
+        up=frozenset({"192.168.0.2", "192.168.0.3", "fd00::2", "fd00::3"}),
+    )
+    assert by_prefix(gateway) == {
+        "192.168.1.0/24": ["192.168.0.3", "192.168.0.3"],
+        "fd01::/64": ["fd00::3", "fd00::3"],
+    }
+    assert {row.dst_ip for row in of(gateway, Bfd) if isinstance(row, Bfd)} == {
+        "192.168.0.3",
+        "fd00::3",
+    }
+
+
+def test_the_last_gateway_is_used_and_watched_until_another_is_up() -> None:
+    """Where there is one replica its pod leaves before the next one comes."""
+    gateway = replace(
+        GATEWAY,
+        way=Way.STATIC_ROUTES,
+        replicas=(replace(A, leaving=True), B),
+        cidrs=frozenset({"192.168.1.0/24"}),
+        slots={(4, 0): "192.168.0.2"},
+        up=frozenset({"192.168.0.2"}),
+        size=1,
+    )
+    assert by_prefix(gateway) == {
+        "192.168.1.0/24": ["192.168.0.2"],
+        "192.168.0.3/32": ["192.168.0.3"],
+        "fd00::3/128": ["fd00::3"],
+    }
+    sessions = {row.dst_ip for row in of(gateway, Bfd) if isinstance(row, Bfd)}
+    assert {"192.168.0.2", "192.168.0.3"} <= sessions
+
+
+def test_a_gateway_without_a_slot_has_a_route_of_its_own_for_its_session() -> None:
+    c = replace(A, name="c", internal=("192.168.0.4", "fd00::4"))
+    gateway = replace(GATEWAY, way=Way.STATIC_ROUTES, replicas=(A, B, c))
+    assert by_prefix(gateway) == {
+        "192.168.1.0/24": ["192.168.0.2", "192.168.0.3"],
+        "192.168.0.4/32": ["192.168.0.4"],
+        "fd01::/64": ["fd00::2", "fd00::3"],
+        "fd00::4/128": ["fd00::4"],
+    }
+    policy = {row.ip_prefix: row.policy for row in of(gateway, StaticRoute)}  # type: ignore[attr-defined]
+    assert policy["192.168.0.4/32"] == policy["fd00::4/128"] == "dst-ip"
+    nobody = replace(GATEWAY, way=Way.STATIC_ROUTES, cidrs=frozenset(), has_selectors=True)
+    assert set(by_prefix(nobody)) == {
+        "192.168.0.2/32",
+        "192.168.0.3/32",
+        "fd00::2/128",
+        "fd00::3/128",
+    }, "its pods are ready when their sessions are, and nobody has to be there for that"
 
 
 def test_with_static_routes_only_what_they_have_led_to_the_gateways_passes() -> None:

@@ -180,6 +180,18 @@ def test_a_route_of_somebody_else_that_would_share_the_packets_is_told() -> None
     assert [op.row for op in outcome.plan.ops if isinstance(op, Create)] == [ROUTE]
 
 
+def test_a_slot_that_another_gateway_gets_keeps_its_row() -> None:
+    """OVN loses packets where a route comes or goes, but not where its next hop changes."""
+    observed = there(SESSION, ROUTE)
+    other = replace(SESSION, dst_ip="192.168.0.3")
+    moved = replace(ROUTE, nexthop=other.dst_ip, bfd=other.key)
+    plan = compare(observed, SESSION, other, moved).plan
+    (update,) = [op for op in plan.ops if not isinstance(op, Create)]
+    assert isinstance(update, Update)
+    assert update.found.uuid == observed.found[1].uuid
+    assert {each.column for each in update.changes} == {"nexthop", "bfd"}
+
+
 def test_defect_1_new_timers_change_the_row_that_is_there() -> None:
     observed = there(SESSION)
     (update,) = compare(observed, replace(SESSION, min_tx=300, detect_mult=5)).plan.ops
@@ -235,7 +247,7 @@ def test_a_plan_can_be_read() -> None:
     )
     ids = "{af=4, vendor=kube-ovn, vpc-egress-gateway=default/gateway1}"
     assert text.splitlines() == [
-        "- Logical_Router_Static_Route vpc1 src-ip 10.0.0.0/8 192.168.0.2",
+        "- Logical_Router_Static_Route vpc1 src-ip 10.0.0.0/8 0",
         "~ Address_Set VEG.x.ipv4  addresses: -10.0.0.0/8 -10.1.0.0/16 +fd00::/8",
         (
             f"+ Logical_Router_Policy vpc1 29100 ip4.src == $VEG.x.ipv4  external_ids={ids}, "

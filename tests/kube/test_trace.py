@@ -136,6 +136,7 @@ def _rows(way: Way = Way.POLICIES, *more: Row, **statuses: str) -> RouterRows:
         name="gw",
         router="vpc1",
         router_port="vpc1-subnet1",
+        size=2,
         replicas=tuple(
             Replica(name, "node1", True, (f"192.168.0.{n}",), (f"172.17.0.{n}",))
             for n, name in ((2, "gw-0"), (3, "gw-1"))

@@ -83,6 +83,7 @@ class Pilot:
             namespace="default",
             name="gateway1",
             router="vpc1",
+            size=len(topology.gateways),
             replicas=tuple(
                 Replica(each.name, "node", True, texts(each.internal), texts(each.external))
                 for each in topology.gateways

@@ -64,6 +64,7 @@ def _gateway(given: dict[str, Any], namespace: str, name: str) -> Gateway:
         name=name,
         router=given["router"],
         router_port=f"{given['router']}-subnet",
+        size=len(given["replicas"]),
         replicas=tuple(
             Replica(f"{name}-{n}", node, ready, tuple(internal), tuple(external))
             for n, (node, ready, internal, external) in enumerate(given["replicas"])

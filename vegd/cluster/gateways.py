@@ -8,12 +8,12 @@ are there before routes lead to them, routes go before what they lead to.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from kube import nodes, status
-from kube.binding import Choice, Look
+from kube.binding import Choice, Look, Status
 from kube.configuration import configuration
 from kube.errors import KubeError
 from kube.identity import Identity
@@ -231,15 +231,16 @@ class Gateways:
             )
             choice, looks = await self._ovn.way(port.name)
             way = choice.way
+        owner = GatewayOwner(self._options.mark, workload.namespace, workload.name)
+        leaving = gateway_pods(self._concerns.pods_of(gateway.key), leaving=True)
+        slots: Mapping[tuple[int, int], str] = {}
+        if way is Way.STATIC_ROUTES:
+            slots = await (await self._ovn.northbound()).slots(owner)
         wish = Gateway(
             namespace=workload.namespace,
             name=workload.name,
             router=resolution.router,
-            replicas=tuple(
-                Replica(each.name, each.node, each.ready, each.internal, each.external)
-                for each in pods
-                if each.runs
-            ),
+            replicas=(*_replicas(pods), *_replicas(leaving, leaving=True)),
             cidrs=resolution.sources,
             has_selectors=bool(spec.selectors),
             pods=tuple(
@@ -251,6 +252,9 @@ class Gateways:
             bfd=settings,
             way=way,
             router_port=f"{resolution.router}-{workload.internal.subnet}",
+            size=workload.replicas,
+            slots=slots,
+            up=frozenset(str(look.key[1]) for look in looks if look.status is Status.UP),
         )
         return wish, choice, looks
 
@@ -298,6 +302,13 @@ class Gateways:
         fields = status.status(gateway, resolution, observed, self._options.identity)
         wanted = status.conditions(gateway, resolution, observed)
         await self._writer.status(self._copies.resource, value, fields, wanted)
+
+
+def _replicas(pods: Iterable[GatewayPod], *, leaving: bool = False) -> Iterator[Replica]:
+    for each in pods:
+        if each.runs:
+            addresses = each.internal, each.external
+            yield Replica(each.name, each.node, each.ready, *addresses, leaving=leaving)
 
 
 def _judged(resolution: Resolution) -> Resolution:
