@@ -30,8 +30,9 @@ class Connection:
         """The external address that the outside has seen last."""
         self.made: list[float] = []
         """When it was made; all but the first after a cut or a failure."""
-        self.cuts: list[float] = []
-        """When the request was sent that had no answer."""
+        self.cuts: list[tuple[float, float, str | None]] = []
+        """Of each that was cut: when it was made, when the request was sent that had no answer, and
+        as what the outside had seen it last."""
 
     async def keep(self, interval_s: float) -> None:
         """Ask for ever."""
@@ -55,7 +56,7 @@ class Connection:
                     async with asyncio.timeout(PATIENCE_S):
                         await self._ask(reader, writer)
                 except Exception:
-                    self.cuts.append(asked)
+                    self.cuts.append((self.made[-1], asked, self.seen_as))
                     raise
                 await asyncio.sleep(interval_s)
         finally:

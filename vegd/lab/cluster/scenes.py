@@ -2,12 +2,13 @@
 
 A scene may cost nothing, or as much time as it takes to see that something has died. Connections
 may be cut only where the gateway that holds their translation goes, or where the router spreads
-them anew over another number of gateways.
+them anew: when something has died, and over another number of gateways.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from vegd.lab.cluster.hands import Hands
 from vegd.lab.errors import SceneFailed
@@ -28,6 +29,15 @@ _POLICY = {"snat": True, "subnets": ["inside", "apart"]}
 _DOWN_S = 60.0
 
 
+class MayCut(Enum):
+    """Which long connections a scene may cut."""
+
+    NOTHING = auto()
+    OF_GONE = auto()
+    """Those of gateways that go."""
+    ALL = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """One thing that is done."""
@@ -38,8 +48,7 @@ class Scene:
     limit_ms: float = 0.0
     """How long a flow may be without an answer. Where the router gets other next hops, OVN itself
     loses a packet or a few (see "Drain" in docs/architecture.md)."""
-    may_cut: bool = False
-    """Whether long connections may be cut."""
+    may_cut: MayCut = MayCut.NOTHING
     adds_routes: bool = False
     """Whether other networks get routes meanwhile, by which OVN 25.03 cuts connections (see
     docs/controller.md)."""
@@ -78,9 +87,16 @@ def _upgraded(hands: Hands) -> None:
 
 
 def _pod_deleted(hands: Hands) -> None:
-    name = hands.pods()[0]["metadata"]["name"]
-    hands.kubectl("delete", "pod", name)
-    hands.settle(PODS)
+    _delete_one(hands, PODS)
+
+
+def _one_of_three_deleted(hands: Hands) -> None:
+    _delete_one(hands, PODS + 1)
+
+
+def _delete_one(hands: Hands, pods: int) -> None:
+    hands.kubectl("delete", "pod", hands.pods()[0]["metadata"]["name"])
+    hands.settle(pods)
 
 
 def _killed(process: str) -> Callable[[Hands], None]:
@@ -171,16 +187,19 @@ SCENES = (
     Scene("policy added", "a policy is added", _policy_added, adds_routes=True),
     Scene("policy removed", "a policy is removed", _policy_removed, adds_routes=True),
     Scene("timers changed", "BFD's timers change", _timers_changed),
-    Scene("scaled up", "a gateway more", _scaled_up, may_cut=True),
-    Scene("scaled down", "a gateway less", _scaled_down, may_cut=True),
-    Scene("upgraded", "another image, pod by pod", _upgraded, may_cut=True),
-    Scene("pod deleted", "a pod is deleted", _pod_deleted, may_cut=True),
+    Scene("scaled up", "a gateway more", _scaled_up, may_cut=MayCut.ALL),
+    Scene(
+        "one of three deleted", "a pod is deleted", _one_of_three_deleted, may_cut=MayCut.OF_GONE
+    ),
+    Scene("scaled down", "a gateway less", _scaled_down, may_cut=MayCut.ALL),
+    Scene("upgraded", "another image, pod by pod", _upgraded, may_cut=MayCut.OF_GONE),
+    Scene("pod deleted", "a pod is deleted", _pod_deleted, may_cut=MayCut.OF_GONE),
     Scene(
         "agent killed",
         "kill -9 of an agent, and so of its container",
         _killed("gateway"),
         limit_ms=DETECTION_MS,
-        may_cut=True,
+        may_cut=MayCut.ALL,
     ),
     Scene("engine killed", "kill -9 of a BFD engine", _killed("engine")),
     Scene("watcher killed", "kill -9 of a watcher", _killed("watch")),
@@ -189,10 +208,10 @@ SCENES = (
         "the world behind a gateway dies",
         _upstream_dead,
         limit_ms=PATH_DOWN_MS,
-        may_cut=True,
+        may_cut=MayCut.ALL,
     ),
-    Scene("upstream back", "it is back", _upstream_back, may_cut=True),
-    Scene("node drained", "a node is drained", _node_drained, may_cut=True),
+    Scene("upstream back", "it is back", _upstream_back, may_cut=MayCut.ALL),
+    Scene("node drained", "a node is drained", _node_drained, may_cut=MayCut.OF_GONE),
     Scene(
         "controller restarted", "kill -9 of the controller", _controller_restarted, adds_routes=True
     ),
@@ -216,9 +235,9 @@ SCENES = (
         "a node loses its power",
         _node_gone,
         limit_ms=NODE_GONE_MS,
-        may_cut=True,
+        may_cut=MayCut.ALL,
     ),
-    Scene("node back", "it is back", _node_back, may_cut=True),
+    Scene("node back", "it is back", _node_back, may_cut=MayCut.ALL),
 )
 
 

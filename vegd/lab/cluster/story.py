@@ -20,7 +20,7 @@ from rich.table import Table
 from vegd.lab import janitor
 from vegd.lab.cluster.cluster import ClusterLab
 from vegd.lab.cluster.hands import Hands
-from vegd.lab.cluster.scenes import INTERVAL_MS, MULTIPLIER, PODS, SCENES, Scene
+from vegd.lab.cluster.scenes import INTERVAL_MS, MULTIPLIER, PODS, SCENES, MayCut, Scene
 from vegd.lab.errors import LabError, SceneFailed
 from vegd.lab.flows import FlowRecord, Probed, Probes, longest_outage_ms
 from vegd.lab.lab import remove
@@ -45,10 +45,13 @@ _END_S = 30.0
 
 
 class Cut(NamedTuple):
-    """A long connection that was cut."""
+    """A long connection that was cut. Times as those of `Played`."""
 
     family: Family
+    made: float
     at: float
+    seen_as: str | None
+    """The address of the gateway that it went by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,19 @@ class Played:
     scene: Scene
     start: float
     end: float
+    gone: frozenset[str] = frozenset()
+    """External addresses that the gateway had before and not after."""
     failure: str = ""
     """What was not as it should be."""
+
+    def has_cut(self, cut: Cut) -> bool:
+        """Whether a connection was cut meanwhile that may not have been."""
+        if not self.start <= cut.at < self.end or self.scene.may_cut is MayCut.ALL:
+            return False
+        if self.scene.may_cut is MayCut.NOTHING:
+            return True
+        # What was cut goes on by others, and goes back when the next gateway is there.
+        return cut.made < self.start and cut.seen_as not in self.gone
 
 
 class Connections:
@@ -89,10 +103,10 @@ class Connections:
         else:
             raise LabError(f"the long connections have not ended within {_END_S:g} s")
         return [
-            Cut(Family.of(found["source"]), at)
+            Cut(Family.of(found["source"]), made, at, seen_as)
             for each in self._probed
             for found in json.loads(self._result(each).read_text())
-            for at in found["cuts"]
+            for made, at, seen_as in found["cuts"]
         ]
 
     def _result(self, probed: Probed) -> Path:
@@ -129,15 +143,17 @@ class Story:
         for scene in scenes:
             self._tell(scene.told)
             start = time.monotonic()
-            failure = ""
+            failure, gone = "", frozenset[str]()
             try:
+                before = self.hands.external_addresses()
                 scene.act(self.hands)
                 self._look()
+                gone = frozenset(before - self.hands.external_addresses())
             except LabError as exc:
                 failure = str(exc)
                 self._tell(f"FAILED: {failure}")
             time.sleep(_SETTLE_S)
-            self.played.append(Played(scene, start, time.monotonic(), failure))
+            self.played.append(Played(scene, start, time.monotonic(), gone, failure))
 
     def _look(self) -> None:
         """Whose the external addresses are, and that each client is led to one of them."""
@@ -161,16 +177,14 @@ def judge(
 ) -> list[SceneResult]:
     """What a scene has cost, in each family; `slack_ms` as `SLACK_MS`. `turns`: whether the router
     cuts connections when it gets routes for other networks."""
-    scene = played.scene
-    may_cut = scene.may_cut or (scene.adds_routes and turns)
     return [
         _judge(
             played,
             family,
             [each.between(played.start, played.end) for each in flows if each.family is family],
-            sum(each.family is family and played.start <= each.at < played.end for each in cuts),
+            [each for each in cuts if each.family is family],
             slack_ms,
-            may_cut=may_cut,
+            turns=turns,
         )
         for family in FAMILIES
     ]
@@ -180,20 +194,22 @@ def _judge(
     played: Played,
     family: Family,
     flows: Sequence[FlowRecord],
-    cut: int,
+    cuts: Sequence[Cut],
     slack_ms: float,
     *,
-    may_cut: bool,
+    turns: bool,
 ) -> SceneResult:
     scene = played.scene
     outage = longest_outage_ms(flows)
     limit = scene.limit_ms + slack_ms
+    wrong = 0 if scene.adds_routes and turns else sum(map(played.has_cut, cuts))
     if played.failure:
         reason = played.failure
     elif not any(flow.sent for flow in flows):
         reason = "no probe was sent"
-    elif cut and not may_cut:
-        reason = f"{cut} long connections were cut"
+    elif wrong:
+        whose = " of gateways that stayed" if scene.may_cut is MayCut.OF_GONE else ""
+        reason = f"{wrong} long connections{whose} were cut"
     elif outage > limit:
         reason = f"the outage of {outage:.0f} ms is longer than {limit:.0f} ms"
     else:
@@ -207,7 +223,7 @@ def _judge(
         sum(flow.lost for flow in flows),
         passed=not reason,
         reason=reason,
-        cut=cut,
+        cut=sum(played.start <= each.at < played.end for each in cuts),
     )
 
 
