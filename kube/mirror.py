@@ -17,7 +17,7 @@ from uuid import UUID
 from kube.binding import Look, Status
 from kube.ecmp import Uuids, slot_of
 from kube.ovsdb import holds
-from kube.owners import GATEWAY_ID, VENDOR_ID, GatewayOwner, Owner
+from kube.owners import GATEWAY_ID, LENT, VENDOR_ID, GatewayOwner, Owner
 from kube.rowdiff import Create, Delete, Plan, Update
 from kube.rows import (
     BY_SOURCE,
@@ -40,6 +40,7 @@ from kube.rows import (
     SwitchPort,
     Value,
 )
+from kube.slots import Slot
 
 _KINDS = {kind.TABLE: kind for kind in KINDS}
 _OF_GATEWAYS = tuple(kind.TABLE for kind in (PortGroup, AddressSet, Bfd, Policy, StaticRoute))
@@ -131,10 +132,12 @@ class View:
                 by_route=self._names(StaticRoute.TABLE, "bfd", ids, row),
             )
 
-    def slots(self, owner: GatewayOwner) -> dict[tuple[int, int], str]:
-        """The next hops of a gateway's routes by source, by IP version and slot."""
+    def slots(self, owner: GatewayOwner) -> dict[tuple[int, int], Slot]:
+        """Those of a gateway's routes by source, by IP version and number."""
         return {
-            (6 if ":" in route.nexthop else 4, route.slot): route.nexthop
+            (6 if ":" in route.nexthop else 4, route.slot): Slot(
+                route.nexthop, lent=route.external_ids >= LENT
+            )
             for _, route in self._routes({VENDOR_ID: owner.mark.vendor, GATEWAY_ID: owner.key})
             if route.policy == BY_SOURCE and route.slot != NO_SLOT
         }

@@ -18,6 +18,7 @@ from kube.owners import GATEWAY_ID, VENDOR_ID, GatewayOwner, Owner
 from kube.rowdiff import Outcome, diff
 from kube.rows import Bfd, HaGroup, Policy, Ref, RouterPort, Row, SwitchPort
 from kube.rowtrace import RouterRows
+from kube.slots import Slot
 
 _NAMED = frozenset({SwitchPort.TABLE, RouterPort.TABLE, HaGroup.TABLE, "Logical_Router"})
 
@@ -139,8 +140,8 @@ class Northbound:
         """Whether a router port is there."""
         return await self._database.read(lambda _: self._view.has_port(name))
 
-    async def slots(self, owner: GatewayOwner) -> dict[tuple[int, int], str]:
-        """The next hops of a gateway's static routes, by IP version and slot (`kube.slots`)."""
+    async def slots(self, owner: GatewayOwner) -> dict[tuple[int, int], Slot]:
+        """Those of a gateway's static routes, by IP version and number."""
         return await self._database.read(lambda _: self._view.slots(owner))
 
     async def looks(self, port: str) -> tuple[Look, ...]:

@@ -13,6 +13,8 @@ from kube.rows import HaGroup, Map, Ref, RouterPort, Row, Switch, SwitchPort, as
 
 GATEWAY_ID = "vpc-egress-gateway"
 VENDOR_ID = "vendor"
+LENT = as_map({"vegd-slot": "lent"})
+"""Of the route of a slot that its next hop has only for a while (`kube.slots`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_network
 
-from kube.owners import GatewayOwner, Mark
+from kube.owners import LENT, GatewayOwner, Mark
 from kube.pods import first
 from kube.rows import (
     BY_DESTINATION,
@@ -30,7 +30,7 @@ from kube.rows import (
     Row,
     StaticRoute,
 )
-from kube.slots import assign
+from kube.slots import Slot, assign
 
 LOCAL, CLUSTER, DROP = 29150, 29100, 29090
 VERSIONS = (4, 6)
@@ -115,8 +115,8 @@ class Gateway:
     """The port group of each node's pods."""
     bfd: BfdSettings | None = None
     way: Way = Way.POLICIES
-    slots: Mapping[tuple[int, int], str] = field(default_factory=dict)
-    """The next hops of the static routes that are there, by IP version and slot."""
+    slots: Mapping[tuple[int, int], Slot] = field(default_factory=dict)
+    """Those of the static routes that are there, by IP version and number."""
     up: frozenset[str] = frozenset()
     """The next hops that OVN has a session with."""
 
@@ -201,11 +201,11 @@ class _Family:
                 yield address, replica
 
     @cached_property
-    def slots(self) -> dict[int, str]:
-        """The next hop of each slot."""
+    def slots(self) -> dict[int, Slot]:
+        """Who is to have them."""
         there = self.gateway.slots.items()
         return assign(
-            {slot: hop for (version, slot), hop in there if version == self.version},
+            {number: slot for (version, number), slot in there if version == self.version},
             [hop for hop, _ in self.hops],
             leaving=[hop for hop, each in self._able() if each.leaving],
             up=self.gateway.up,
@@ -227,7 +227,8 @@ class _Family:
         way = self.gateway.way if self.bfd else Way.POLICIES
         if self.bfd:
             slots = self.slots.values() if way is Way.STATIC_ROUTES else ()
-            for address in dict.fromkeys((*(hop for hop, _ in self.hops), *slots)):
+            hops = (*(hop for hop, _ in self.hops), *(slot.hop for slot in slots))
+            for address in dict.fromkeys(hops):
                 yield self._session(self.bfd, address)
         match way:
             case Way.POLICIES:
@@ -310,24 +311,24 @@ class _Family:
             yield self._policy(CLUSTER, allowed, "allow")
         used = set()
         for prefix in sorted(self._prefixes()):
-            for slot, address in self.slots.items():
-                used.add(address)
-                yield self._route(prefix, address, BY_SOURCE, slot)
+            for number, slot in self.slots.items():
+                used.add(slot.hop)
+                yield self._route(BY_SOURCE, prefix, slot, number)
         for address, _ in self.hops:
             if address not in used:
                 # A session begins for a route alone. This one leads where packets go without it.
-                yield self._route(str(ip_network(address)), address, BY_DESTINATION)
+                yield self._route(BY_DESTINATION, str(ip_network(address)), Slot(address))
 
-    def _route(self, prefix: str, address: str, policy: str, slot: int = 0) -> StaticRoute:
+    def _route(self, policy: str, prefix: str, slot: Slot, number: int = 0) -> StaticRoute:
         return StaticRoute(
             router=self.gateway.router,
             policy=policy,
             ip_prefix=prefix,
-            slot=slot,
-            nexthop=address,
-            bfd=self._session_key(address),
+            slot=number,
+            nexthop=slot.hop,
+            bfd=self._session_key(slot.hop),
             selection_fields=_SELECTION[self.version],
-            external_ids=self.ids,
+            external_ids=self.ids | LENT if slot.lent else self.ids,
         )
 
     def _prefixes(self) -> set[str]:

@@ -20,6 +20,7 @@ from kube.owners import KUBE_OVN, VEGD, GatewayOwner, Mark, PortOwner
 from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
 from kube.rowdiff import Outcome, diff
 from kube.rows import AddressSet, Bfd, Policy, Ref, Row
+from kube.slots import Slot
 from tests.support.ovsdb import OvsdbCluster, OvsdbServer
 
 pytestmark = pytest.mark.timeout(180)
@@ -131,20 +132,27 @@ async def test_slots_are_read_from_the_routes_and_keep_their_rows(
     gateway = replace(GATEWAY, way=Way.STATIC_ROUTES)
     await nb.converge(OWNER, rows(gateway))
     slots = await nb.slots(OWNER)
-    assert slots == {(4, 0): "192.168.0.2", (4, 1): "192.168.0.3"}
+    assert slots == {(4, 0): Slot("192.168.0.2"), (4, 1): Slot("192.168.0.3")}
     before = {row["_uuid"][1] for row in contents(server)["Logical_Router_Static_Route"]}
     first, second = GATEWAY.replicas
     moved = replace(
         gateway,
         replicas=(replace(first, leaving=True), second),
         slots=slots,
-        up=frozenset(slots.values()),
+        up=frozenset(slot.hop for slot in slots.values()),
     )
     await nb.converge(OWNER, rows(moved))
     routes_there = contents(server)["Logical_Router_Static_Route"]
     assert {row["_uuid"][1] for row in routes_there} == before
     assert {row["nexthop"] for row in routes_there} == {"192.168.0.3"}
-    assert await nb.slots(OWNER) == {(4, 0): "192.168.0.3", (4, 1): "192.168.0.3"}
+    lent = await nb.slots(OWNER)
+    assert lent == {(4, 0): Slot("192.168.0.3", lent=True), (4, 1): Slot("192.168.0.3")}
+    third = replace(second, name="c", internal=("192.168.0.4",))
+    await nb.converge(OWNER, rows(replace(moved, replicas=(second, third), slots=lent)))
+    assert await nb.slots(OWNER) == lent, "its session is not up yet"
+    up = frozenset({"192.168.0.3", "192.168.0.4"})
+    await nb.converge(OWNER, rows(replace(moved, replicas=(second, third), slots=lent, up=up)))
+    assert await nb.slots(OWNER) == {(4, 0): Slot("192.168.0.4"), (4, 1): Slot("192.168.0.3")}
     other = GatewayOwner(KUBE_OVN, "default", "another")
     assert await nb.slots(other) == {}
 
@@ -162,7 +170,7 @@ async def test_routes_that_were_not_made_for_slots_are_made_anew(
         )
     assert await nb.slots(OWNER) == {}
     await nb.converge(OWNER, rows(gateway))
-    assert await nb.slots(OWNER) == {(4, 0): "192.168.0.2", (4, 1): "192.168.0.3"}
+    assert await nb.slots(OWNER) == {(4, 0): Slot("192.168.0.2"), (4, 1): Slot("192.168.0.3")}
     assert len(contents(server)["Logical_Router_Static_Route"]) == 2
 
 

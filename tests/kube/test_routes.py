@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kube.owners import KUBE_OVN, VEGD, GatewayOwner
+from kube.owners import KUBE_OVN, LENT, VEGD, GatewayOwner
 from kube.routes import BfdSettings, Gateway, Reason, Replica, SelectedPod, Way, routes
 from kube.rows import AddressSet, Bfd, Policy, PortGroup, StaticRoute
+from kube.slots import Slot
 
 BFD = BfdSettings("bfd@vpc1", ("10.255.255.255", "fdff::1"))
 A = Replica("a", "node1", True, ("192.168.0.2", "fd00::2"), ("172.17.0.2", "fd17::2"))
@@ -219,13 +220,20 @@ def test_the_slots_of_a_gateway_that_leaves_are_anothers_at_once() -> None:
         GATEWAY,
         way=Way.STATIC_ROUTES,
         replicas=(replace(A, leaving=True), B),
-        slots={(4, 0): "192.168.0.2", (4, 1): "192.168.0.3", (6, 0): "fd00::2", (6, 1): "fd00::3"},
+        slots={
+            (4, 0): Slot("192.168.0.2"),
+            (4, 1): Slot("192.168.0.3"),
+            (6, 0): Slot("fd00::2"),
+            (6, 1): Slot("fd00::3"),
+        },
         up=frozenset({"192.168.0.2", "192.168.0.3", "fd00::2", "fd00::3"}),
     )
     assert by_prefix(gateway) == {
         "192.168.1.0/24": ["192.168.0.3", "192.168.0.3"],
         "fd01::/64": ["fd00::3", "fd00::3"],
     }
+    lent = [row.slot for row in of(gateway, StaticRoute) if row.external_ids >= LENT]  # type: ignore[attr-defined]
+    assert lent == [0, 0], "the next gateway gets it"
     assert {row.dst_ip for row in of(gateway, Bfd) if isinstance(row, Bfd)} == {
         "192.168.0.3",
         "fd00::3",
@@ -239,7 +247,7 @@ def test_the_last_gateway_is_used_and_watched_until_another_is_up() -> None:
         way=Way.STATIC_ROUTES,
         replicas=(replace(A, leaving=True), B),
         cidrs=frozenset({"192.168.1.0/24"}),
-        slots={(4, 0): "192.168.0.2"},
+        slots={(4, 0): Slot("192.168.0.2")},
         up=frozenset({"192.168.0.2"}),
         size=1,
     )

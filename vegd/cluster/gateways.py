@@ -26,6 +26,7 @@ from kube.resolve import DEFAULT_VPC, Resolution, is_watched, resolve
 from kube.routes import BfdSettings, Gateway, Replica, SelectedPod, Way, routes
 from kube.schema import EgressGateway, Fault, Malformed, family, parse, split
 from kube.selection import Key, Selection
+from kube.slots import Slot
 from kube.status import Failure, Observed
 from kube.workload import Watch
 from vegd.cluster.concerns import Concerns
@@ -233,7 +234,7 @@ class Gateways:
             way = choice.way
         owner = GatewayOwner(self._options.mark, workload.namespace, workload.name)
         leaving = gateway_pods(self._concerns.pods_of(gateway.key), leaving=True)
-        slots: Mapping[tuple[int, int], str] = {}
+        slots: Mapping[tuple[int, int], Slot] = {}
         if way is Way.STATIC_ROUTES:
             slots = await (await self._ovn.northbound()).slots(owner)
         wish = Gateway(
