@@ -6,7 +6,7 @@ The nodes' port groups are the lab's, as Kube-OVN keeps them (see `vegd.lab.clus
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.support.cluster_lab import (
     kube_ovn,
     outside,
 )
+from tests.support.kubectl_vegd import kubectl_vegd
 from tests.support.ovn_versions import trixie
 from vegd.lab.cluster.hands import Hands
 from vegd.lab.ovn_programs import INSTALLED
@@ -123,6 +124,19 @@ def _note(world: World, name: str) -> str:
     )
 
 
+def _traced(world: World, pod: str) -> tuple[dict[str, Any], set[str]]:
+    """What `kubectl vegd trace` says, and finds in OVN to be as it says; and on which nodes the
+    next hops are that OVN has."""
+    remote = f"--ovn-nb={world.lab.network.northbound}"
+    said = kubectl_vegd(world.lab.kubeconfig, "trace", pod, _OUTSIDE[0], remote, "--json")
+    assert said.status == 0, said
+    found = json.loads(said.out)
+    gateway = found["gateway"].partition("/")[2]
+    pods = Hands(world.lab, gateway, gateway, {}).pods()
+    nodes = {str(each["status"]["podIPs"][0]["ip"]): each["spec"]["nodeName"] for each in pods}
+    return found, {nodes[each["address"]] for each in found["ovn"]["nextHops"]}
+
+
 def test_local_leads_each_client_to_the_gateway_of_its_own_node(world: World) -> None:
     clients = _clients(world, "both")
     hands = _gateway(world, "near", "both")
@@ -136,6 +150,9 @@ def test_local_leads_each_client_to_the_gateway_of_its_own_node(world: World) ->
     _until_led(world, hands, _own(clients))
     assert [pod["metadata"]["uid"] for pod in hands.pods()] == pods, "no pod is replaced for it"
     assert not _note(world, "near")
+    for pod, node in clients.items():
+        found, nodes = _traced(world, pod)
+        assert (found["policy"]["priority"], nodes, found["findings"]) == (29150, {node}, [])
     late = {"late": "node2"}
     _make_client(world, "late", "both", "node2")
     _until_led(world, hands, _own(late))
@@ -161,6 +178,8 @@ def test_in_another_vpc_local_has_no_effect_and_that_is_told(world: World) -> No
     for family in ("IPv4", "IPv6"):
         told = f"{family} packets of all others go to any gateway, also with trafficPolicy Local"
         assert told in _note(world, "custom")
+    found, nodes = _traced(world, "inside-node1")
+    assert (found["policy"]["priority"], nodes, found["findings"]) == (29100, _NODES, [])
     world.delete("veg", "custom")
 
 
@@ -175,4 +194,7 @@ def test_with_bfd_static_routes_know_no_nodes_and_that_is_told(world: World) -> 
     for family in ("IPv4", "IPv6"):
         told = f"{family} packets go by static routes, which know no nodes: trafficPolicy Local has"
         assert told in _note(world, "watched")
+    found, nodes = _traced(world, "both-node1")
+    assert (nodes, len(found["leaves"]["shownAs"])) == (_NODES, 2)
+    assert [each["severity"] for each in found["findings"]] == ["NOTE"]
     world.delete("veg", "watched")
