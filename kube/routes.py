@@ -113,6 +113,9 @@ class Gateway:
     """trafficPolicy Local: a client's own node first."""
     node_groups: Mapping[str, str] = field(default_factory=dict)
     """The port group of each node's pods."""
+    is_grouped: bool = True
+    """Whether the VPC's pods are in these groups: Kube-OVN has pods of its default VPC there, and
+    of subnets in a VLAN, but no others."""
     bfd: BfdSettings | None = None
     way: Way = Way.POLICIES
     slots: Mapping[tuple[int, int], Slot] = field(default_factory=dict)
@@ -372,6 +375,13 @@ class _Family:
             )
 
     def _local_notices(self, family: str) -> Iterator[Notice]:
+        if not self.gateway.is_grouped:
+            yield Notice(
+                Reason.LOCAL_NOT_POSSIBLE,
+                "Kube-OVN has only pods of its default VPC, and of VLANs, in the nodes' port "
+                f"groups: {family} packets of all others go to any gateway, "
+                "also with trafficPolicy Local",
+            )
         for node in sorted({node for _, node in self.hops} - self.gateway.node_groups.keys()):
             yield Notice(
                 Reason.NODE_WITHOUT_PORT_GROUP,

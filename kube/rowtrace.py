@@ -204,12 +204,18 @@ def _of(trace: Trace, sessions: Mapping[Key, str]) -> Iterator[tuple[Key, str]]:
 def _hops(trace: Trace, found: RowTrace, about: str, runs: str) -> Iterator[Finding]:
     wanted = {each.internal: each for each in trace.hops}
     there = {each.address: each for each in found.hops}
+    aside = {each.internal: each for each in trace.aside}
     for address in sorted(wanted.keys() - there.keys()):
         if found.action == "route":
             continue  # a static route whose session is down is not taken
         problem = f"{found.row} does not lead to {address} (Pod {wanted[address].pod})"
         yield Finding(Severity.DEGRADED, about, problem, runs)
-    for address in sorted(there.keys() - wanted.keys()):
+    for address in sorted(there.keys() & aside.keys()):
+        problem = f"{found.row} leads to {address} on {aside[address].node}, too, though the "
+        problem += "gateway's trafficPolicy is Local"
+        remedy = "the message of the gateway's condition Degraded says why it has no effect"
+        yield Finding(Severity.NOTE, about, problem, remedy)
+    for address in sorted(there.keys() - wanted.keys() - aside.keys()):
         problem = f"{found.row} leads to {address}, which is no pod of {trace.gateway}"
         yield Finding(Severity.BROKEN, about, problem, runs)
     for address in sorted(wanted.keys() & there.keys()):

@@ -67,6 +67,8 @@ class Trace:
     priority: int = 0
     match: str = ""
     hops: tuple[Hop, ...] = ()
+    aside: tuple[Hop, ...] = ()
+    """The gateway's pods that trafficPolicy Local leaves aside: they are on other nodes."""
     remedy: str = ""
     owner: GatewayOwner | None = field(default=None, compare=False)
 
@@ -105,6 +107,7 @@ class _Packet:
         taken: tuple[Take, ...] = (),
         remedy: str = "",
         led: tuple[GatewayView, int, str, tuple[Hop, ...]] | None = None,
+        aside: tuple[Hop, ...] = (),
     ) -> Trace:
         view, priority, match, hops = led or (None, 0, "", ())
         mark = mark_of(self.scene)
@@ -123,6 +126,7 @@ class _Packet:
             priority=priority,
             match=match,
             hops=hops,
+            aside=aside,
             remedy=remedy,
             owner=GatewayOwner(mark, *view.key.split("/", 1)) if view else None,
         )
@@ -170,11 +174,7 @@ class _Packet:
         version = family(self.destination)
         hops = _hops(view, version)
         usable = [each for each in hops if each.is_used is not False]
-        node = self.client.pod.spec.node_name
-        group = self.scene.node_groups.get(node, "")
-        is_near = view.gateway.spec.traffic_policy == "Local" and bool(group)
-        near = tuple(each for each in hops if each.node == node) if is_near else ()
-        near = near if any(each.is_used is not False for each in near) else ()
+        group, near = self._near(view, hops)
         match = _match(view, version, is_selected=taken[0].is_selected, scene=self.scene)
         if near:
             match = f"ip{version}.src == ${group}_ip{version} && {match}"
@@ -190,7 +190,23 @@ class _Packet:
             led = (view, CLUSTER, match, hops)
             return self._ends(Verdict.NOT_TAKEN, why, taken=taken, led=led, remedy=_why(view))
         why = f"{view.key} takes it by {taken[0].by}"
-        return self._ends(Verdict.FORWARDED, why, taken=taken, led=led)
+        if near and view.gateway.spec.bfd.enabled:
+            why += "; where its condition Degraded tells of static routes, by any of its pods"
+        aside = tuple(each for each in hops if each not in near) if near else ()
+        return self._ends(Verdict.FORWARDED, why, taken=taken, led=led, aside=aside)
+
+    def _near(self, view: GatewayView, hops: tuple[Hop, ...]) -> tuple[str, tuple[Hop, ...]]:
+        """The port group of the client's node and the next hops there, if packets go to these.
+
+        Kube-OVN has pods of its default VPC in these groups, and no others (but those in a VLAN).
+        """
+        node = self.client.pod.spec.node_name
+        group = self.scene.node_groups.get(node, "")
+        is_default = vpc_of(self.client, self.scene) == DEFAULT_VPC
+        if view.gateway.spec.traffic_policy != "Local" or not group or not is_default:
+            return "", ()
+        near = tuple(each for each in hops if each.node == node)
+        return group, near if any(each.is_used is not False for each in near) else ()
 
 
 def _why(view: GatewayView) -> str:

@@ -1,7 +1,9 @@
 """OVN 25.03, whose policies can name BFD sessions: we go by whether it shows that it heeds them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -15,14 +17,19 @@ from tests.support.ovn_lab import (
     bare_lab,
     gateway_dies_and_gateway_drains,
     leaked,
+    texts,
 )
 from tests.support.ovn_versions import trixie
+from vegd.lab import faults
 from vegd.lab.flows import Probes, probed
 from vegd.lab.ovn_programs import OvnPrograms
-from vegd.lab.topology import Topology
+from vegd.lab.topology import Gateway, Topology
 
 # The root takes a minute and a half of it where it is not there yet.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+_WITHIN_S = 90.0
+_ROUNDS = 6
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +123,41 @@ async def test_policies_that_ovn_heeds_lead_to_gateways_that_live_and_to_no_othe
     assert (choice.way, choice.because) == (Way.POLICIES, Because.HEEDED)
     await pilot.until_all(Status.UP)
     await gateway_dies_and_gateway_drains(pilot)
+
+
+@pytest.mark.parametrize("pilot", ["subnets"], indirect=True)
+async def test_policies_that_ovn_heeds_prefer_the_gateway_of_the_clients_node_while_it_lives(
+    pilot: Pilot,
+) -> None:
+    lab, groups = pilot.lab, {"node1": "node.node1", "node2": "node.node2"}
+    first, second = lab.topology.gateways
+    for client, group in zip(lab.topology.clients, groups.values(), strict=True):
+        lab.nbctl("pg-add", group, client.name)
+    pairs = zip(pilot.gateway.replicas, groups, strict=True)
+    pilot.gateway = replace(
+        pilot.gateway,
+        replicas=tuple(replace(each, node=node) for each, node in pairs),
+        is_local=True,
+        node_groups=groups,
+    )
+    await pilot.step()
+    await pilot.until(lambda found: Status.DOWN in found.values())
+    assert (await pilot.step()).way is Way.POLICIES
+    await pilot.until_all(Status.UP)
+    await _until_led(lab, first, second)
+    await asyncio.to_thread(faults.cut, first)
+    await _until_led(lab, second, second)
+    await asyncio.to_thread(faults.heal, first, lab.topology)
+    await _until_led(lab, first, second)
+    assert leaked(lab) == 0
+
+
+async def _until_led(lab: BareLab, *gateways: Gateway) -> None:
+    """Wait until all addresses of each client are led to the gateway in its place, several times
+    in a row."""
+    wanted = [{*texts(each.external)} for each in gateways]
+    deadline, rounds = time.monotonic() + _WITHIN_S, 0
+    while rounds < _ROUNDS:
+        found = [set((await asyncio.to_thread(each.fetch)).values()) for each in probed(lab)]
+        rounds = rounds + 1 if found == wanted else 0
+        assert time.monotonic() < deadline, (found, wanted)

@@ -4,13 +4,20 @@ packets, with OVN 25.03.
 The other kinds of sources, with both versions, are in the walkthrough and in the story.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.cluster_lab import World, client, cluster, eventually
+from tests.support.cluster_lab import (
+    World,
+    client,
+    cluster,
+    egress_gateway,
+    eventually,
+    kube_ovn,
+    outside,
+)
 from tests.support.ovn_versions import trixie
 from vegd.lab import namespaces
 
@@ -25,18 +32,6 @@ def world() -> Iterator[World]:
         yield made
 
 
-def _gateway(name: str, **spec: Any) -> dict[str, Any]:
-    base = {"vpc": "ovn-cluster", "externalSubnet": "macvlan1"}
-    # Nothing is on its way when it goes.
-    agent = {"drain": {"forwardFor": 1, "grace": 2}}
-    return {
-        "apiVersion": "kubeovn.io/v1",
-        "kind": "VpcEgressGateway",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": base | {"agent": agent} | spec,
-    }
-
-
 def _external(world: World, name: str) -> set[str]:
     status = eventually(lambda: _ready_status(world, name))
     return {address for each in status["externalIPs"] for address in each.split(",")}
@@ -47,13 +42,13 @@ def _ready_status(world: World, name: str) -> dict[str, Any]:
     return status if status.get("ready") else {}
 
 
-def _seen(world: World, pod: str, outside: str = _OUTSIDE) -> str:
-    return world.inside(pod, "curl", "-s", "--max-time", "3", f"http://{outside}/")
+def _seen(world: World, pod: str, host: str = _OUTSIDE) -> str:
+    return world.inside(pod, "curl", "-s", "--max-time", "3", f"http://{host}/")
 
 
 def test_only_selected_pods_are_led_out_and_a_label_is_enough(world: World) -> None:
     selector = {"podSelector": {"matchLabels": {"egress": "yes"}}}
-    world.apply(_gateway("chosen", selectors=[selector]), client("one"), client("two"))
+    world.apply(egress_gateway("chosen", selectors=[selector]), client("one"), client("two"))
     for pod in ("one", "two"):
         world.until_ready(pod)
     external = _external(world, "chosen")
@@ -68,7 +63,8 @@ def test_only_selected_pods_are_led_out_and_a_label_is_enough(world: World) -> N
 
 def test_without_snat_the_outside_sees_the_pod_itself(world: World) -> None:
     world.apply(
-        _gateway("plain", policies=[{"snat": False, "subnets": ["ovn-default"]}]), client("plain")
+        egress_gateway("plain", policies=[{"snat": False, "subnets": ["ovn-default"]}]),
+        client("plain"),
     )
     address = world.until_ready("plain")["status"]["podIP"]
     (external,) = _external(world, "plain")
@@ -79,22 +75,12 @@ def test_without_snat_the_outside_sees_the_pod_itself(world: World) -> None:
 
 
 def test_a_vpc_of_ipv6_alone_with_bfd(world: World) -> None:
-    attachment = {"cniVersion": "0.3.0", "type": "macvlan", "master": "eth1", "mode": "bridge"}
-    attachment |= {"ipam": {"type": "kube-ovn", "provider": "six.default"}}  # type: ignore[dict-item]
     world.apply(
-        {
-            "apiVersion": "k8s.cni.cncf.io/v1",
-            "kind": "NetworkAttachmentDefinition",
-            "metadata": {"name": "six", "namespace": "default"},
-            "spec": {"config": json.dumps(attachment)},
-        },
-        _kube_ovn(
-            "Subnet", "six", cidrBlock="fd19::/64", gateway="fd19::1", provider="six.default"
-        ),
-        _kube_ovn("Vpc", "vpc6", bfdPort={"enabled": True, "ip": "fdff::6"}),
-        _kube_ovn("Subnet", "inside6", cidrBlock="fd06::/64", vpc="vpc6"),
+        *outside("six", "fd19::/64", "fd19::1"),
+        kube_ovn("Vpc", "vpc6", bfdPort={"enabled": True, "ip": "fdff::6"}),
+        kube_ovn("Subnet", "inside6", cidrBlock="fd06::/64", vpc="vpc6"),
         client("six", annotations={"ovn.kubernetes.io/logical_switch": "inside6"}),
-        _gateway(
+        egress_gateway(
             "gateway6",
             vpc="vpc6",
             internalSubnet="inside6",
@@ -115,12 +101,3 @@ def test_a_vpc_of_ipv6_alone_with_bfd(world: World) -> None:
     eventually(lambda: world.inside(name, *status, container="gateway") == text)
     assert not world.inside(name, "bfdd-control", "block", "fdff::6", container="gateway")
     assert eventually(lambda: _seen(world, "six", "[fd19::1]")) in external
-
-
-def _kube_ovn(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "kubeovn.io/v1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": spec,
-    }

@@ -117,13 +117,16 @@ def test_where_bfd_watches_readiness_does_not_count() -> None:
     assert hops == {"192.168.0.2", "192.168.0.3"}
 
 
+_GROUPS = {"node1": "node.one", "node2": "node.two"}
+
+
 def test_local_prefers_all_gateways_of_the_clients_node() -> None:
     third = Replica("c", "node1", True, ("192.168.0.4",), ("172.17.0.4",))
     gateway = replace(
         GATEWAY,
         replicas=(A, B, third),
         is_local=True,
-        node_groups={"node1": "node.one", "node2": "node.two"},
+        node_groups=_GROUPS,
     )
     local = {row.match: row.nexthops for row in policies(gateway, 29150)}
     start = "ip4.src == $node.one_ip4 && ip4.src == $VEG.52658dc04e05"
@@ -137,6 +140,13 @@ def test_local_on_a_node_without_a_port_group_is_told() -> None:
     gateway = replace(GATEWAY, is_local=True, node_groups={"node1": "node.one"})
     assert set(reasons(gateway)) == {Reason.NODE_WITHOUT_PORT_GROUP}
     assert {row.nexthops for row in policies(gateway, 29150)} == {frozenset({"192.168.0.2"})}
+
+
+def test_local_in_another_vpc_than_the_default_one_is_told() -> None:
+    gateway = replace(GATEWAY, is_local=True, is_grouped=False, node_groups=_GROUPS)
+    assert reasons(gateway) == [Reason.LOCAL_NOT_POSSIBLE, Reason.LOCAL_NOT_POSSIBLE]
+    assert len(policies(gateway, 29150)) == 4, "for pods in a VLAN"
+    assert not reasons(replace(gateway, is_local=False))
 
 
 def test_selectors_make_a_port_group_in_place_of_the_empty_sets() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kube.finding import Finding
+from kube.finding import Finding, Severity
 from kube.owners import KUBE_OVN, GatewayOwner
 from kube.routes import BfdSettings, Gateway, Replica, Way, routes
 from kube.rows import Policy, RouterPort, Row, StaticRoute
@@ -73,14 +73,30 @@ def test_without_bfd_the_ready_ones_are_used_or_all_if_none_is() -> None:
     assert [each.pod for each in found.hops] == ["gw-0", "gw-1"]
 
 
+_DEFAULT_VPC = {"vpc": "ovn-cluster", "internalSubnet": "ovn-default"}
+
+
+def _local(node: str = "node1", **spec: Any) -> Trace:
+    """From a pod of the default VPC on a node, with trafficPolicy Local."""
+    scene = _pair(trafficPolicy="Local", **(_DEFAULT_VPC | spec))
+    groups = {name: f"node.{name}" for name in ("node1", "node2", "node3")}
+    router = {} if "vpc" in spec else {"router": "ovn-cluster"}
+    return trace(replace(scene, node_groups=groups), client(nodeName=node, **router), _OUT)
+
+
 def test_with_traffic_policy_local_its_own_node_comes_first() -> None:
-    scene = replace(_pair(trafficPolicy="Local"), node_groups={"node1": "node.node1"})
-    found = trace(scene, client(), _OUT)
+    found = _local()
     assert found.priority == 29150
     assert found.match == f"ip4.src == $node.node1_ip4 && ip4.src == ${_GROUP}.ipv4"
     assert [each.pod for each in found.hops] == ["gw-0"]
-    elsewhere = trace(scene, client(nodeName="node3"), _OUT)
-    assert (elsewhere.priority, len(elsewhere.hops)) == (29100, 2)
+    assert [each.pod for each in found.aside] == ["gw-1"]
+    elsewhere = _local("node3")
+    assert (elsewhere.priority, len(elsewhere.hops), elsewhere.aside) == (29100, 2, ())
+
+
+def test_pods_of_other_vpcs_are_in_no_group_of_their_node() -> None:
+    found = _local(vpc="vpc1", internalSubnet="subnet1")
+    assert (found.priority, len(found.hops), found.aside) == (29100, 2, ())
 
 
 @pytest.mark.parametrize(
@@ -170,6 +186,16 @@ def test_the_rows_of_the_controller_do_as_the_resources_say() -> None:
     # Of the source's routes only those are taken whose session is up.
     assert _checked(_rows(Way.STATIC_ROUTES, _DEFAULT)) == ("route", [])
     assert _checked(_rows(Way.STATIC_ROUTES, _DEFAULT, second="down")) == ("route", [])
+
+
+def test_static_routes_leave_no_gateway_aside_and_that_is_a_note() -> None:
+    near = _local(bfd={"enabled": True})
+    assert near.why.endswith("static routes, by any of its pods")
+    assert _checked(_rows(Way.STATIC_ROUTES, _DEFAULT, second="down"), near) == ("route", [])
+    known = _rows(Way.STATIC_ROUTES, _DEFAULT)
+    (finding,) = verify(near, known, row_trace(known, near.source, near.destination))
+    assert finding.severity is Severity.NOTE
+    assert "leads to 192.168.0.3 on node2, too, though" in finding.problem
 
 
 @pytest.mark.parametrize("way", [Way.POLICIES, Way.STATIC_ROUTES])

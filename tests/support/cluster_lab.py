@@ -110,6 +110,45 @@ def client(name: str, *, annotations: dict[str, str] | None = None, **spec: Any)
     }
 
 
+def egress_gateway(name: str, **spec: Any) -> Json:
+    """A gateway of the default VPC; nothing is on its way when one of its pods goes."""
+    base = {"vpc": "ovn-cluster", "externalSubnet": "macvlan1"}
+    agent = {"drain": {"forwardFor": 1, "grace": 2}}
+    return {
+        "apiVersion": "kubeovn.io/v1",
+        "kind": "VpcEgressGateway",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": base | {"agent": agent} | spec,
+    }
+
+
+def kube_ovn(kind: str, name: str, **spec: Any) -> Json:
+    """A Vpc or a Subnet."""
+    return {
+        "apiVersion": "kubeovn.io/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def outside(name: str, networks: str, gateways: str) -> tuple[Json, Json]:
+    """A network outside: its attachment and its Subnet. The outside host has the gateways'
+    addresses."""
+    provider = f"{name}.default"
+    attachment = {"cniVersion": "0.3.0", "type": "macvlan", "master": "eth1", "mode": "bridge"}
+    attachment |= {"ipam": {"type": "kube-ovn", "provider": provider}}  # type: ignore[dict-item]
+    return (
+        {
+            "apiVersion": "k8s.cni.cncf.io/v1",
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"config": json.dumps(attachment)},
+        },
+        kube_ovn("Subnet", name, cidrBlock=networks, gateway=gateways, provider=provider),
+    )
+
+
 def condition(pod: Json, kind: str) -> str:
     """The status of a condition; empty if there is none."""
     for each in pod.get("status", {}).get("conditions", ()):

@@ -250,6 +250,7 @@ class Gateways:
             ),
             is_local=spec.traffic_policy == "Local",
             node_groups=self._node_groups(),
+            is_grouped=spec.vpc in ("", DEFAULT_VPC),
             bfd=settings,
             way=way,
             router_port=f"{resolution.router}-{workload.internal.subnet}",

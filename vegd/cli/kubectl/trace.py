@@ -50,12 +50,10 @@ class _Way:
         """The addresses that the destination may see."""
         if self.leaves is None or not self.leaves.snat:
             return (self.trace.source,)
-        away = {each.address for each in self.rows.hops if not each.is_used} if self.rows else set()
-        used = [
-            each.external
-            for each in self.trace.hops
-            if each.is_used is not False and each.internal not in away
-        ]
+        told = {each.address: each.is_used for each in self.rows.hops} if self.rows else {}
+        likely = [each for each in self.trace.hops if told.get(each.internal, True)]
+        likely += [each for each in self.trace.aside if told.get(each.internal)]
+        used = [each.external for each in likely if each.is_used is not False]
         return self.leaves.pool or tuple(used)
 
 

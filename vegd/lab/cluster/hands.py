@@ -227,10 +227,10 @@ class Hands:
 
 
 def _networks(pod: Json) -> list[Json]:
-    """What Multus has attached, as it says."""
+    """What Multus has attached, as it says; nothing yet where the pod waits for a node."""
     annotations = pod["metadata"]["annotations"]
     wanted = annotations["k8s.v1.cni.cncf.io/networks"]
-    told: list[Json] = json.loads(annotations["k8s.v1.cni.cncf.io/network-status"])
+    told: list[Json] = json.loads(annotations.get("k8s.v1.cni.cncf.io/network-status", "[]"))
     return [each for each in told if each["name"] == wanted]
 
 

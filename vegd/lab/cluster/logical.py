@@ -2,7 +2,8 @@
 
 A VPC is a logical router of the same name. A subnet is a switch of its name, the router port
 `VPC-SUBNET`, the switch port `SUBNET-VPC`, and per family a policy and a static route (below).
-What belongs to a subnet says so in its external_ids, which Kube-OVN's do not.
+What belongs to a subnet says so in its external_ids, which Kube-OVN's do not. A node has a port
+group, in which the ports of its pods of the default VPC are.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -48,6 +49,11 @@ class Logical:
             *("--may-exist", "lr-add", name, "--", "set", "logical_router", name),
             *(*_ROUTER_OPTIONS, _OURS),
         )
+
+    def add_node(self, name: str) -> None:
+        """The port group of a node."""
+        group, ids = _node_group(name), f"external_ids:np={quoted(f'node/{name}')}"
+        self._centre.nbctl("pg-add", group, "--", "set", "port_group", group, ids)
 
     def remove_vpc(self, name: str) -> None:
         """The router and its ports."""
@@ -114,14 +120,24 @@ class Logical:
     def add_port(
         self, switch: str, port: str, mac: str, addresses: Iterable[str], node: str
     ) -> None:
-        """The port of a pod, `POD.NAMESPACE`."""
+        """The port of a pod, `POD.NAMESPACE`, and its place in the node's group.
+
+        Kube-OVN looks once a minute who belongs there.
+        """
         texts = [str(ip_interface(each).ip) for each in addresses]
         self._centre.nbctl(
             *("--may-exist", "lsp-add", switch, port),
             *("--", "lsp-set-addresses", port, " ".join([mac, *texts])),
             *("--", "set", "logical_switch_port", port, _OURS),
             *(f"external_ids:ls={switch}", f"external_ids:node={node}"),
+            *self._into_group(switch, port, node),
         )
+
+    def _into_group(self, switch: str, port: str, node: str) -> Iterator[str]:
+        for each in self._centre.rows("logical_switch", f"name={quoted(switch)}"):
+            if each["external_ids"]["vpc"] == DEFAULT_VPC:
+                yield from ("--", "--id=@port", "get", "logical_switch_port", port)
+                yield from ("--", "add", "port_group", _node_group(node), "ports", "@port")
 
     def node_of(self, port: str) -> str:
         """The node that a port was made for; empty if there is no such port."""
@@ -219,6 +235,11 @@ def _wider(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
 def quoted(text: str) -> str:
     """A text as OVN's programs and expressions want it."""
     return f'"{text}"'
+
+
+def _node_group(node: str) -> str:
+    """As Kube-OVN makes it of the name of the node's own port, which the node's annotation has."""
+    return f"node-{node}".replace("-", ".")
 
 
 def mac(name: str) -> str:

@@ -74,7 +74,8 @@ class Network:
         namespaces.add(self.outside)
         central.bridge(self.outside, UNDERLAY)
         self._processes.start("outside", self.outside, [sys.executable, "-m", "vegd.lab.outside"])
-        for node in self.nodes.values():
+        for name, node in self.nodes.items():
+            self._logical.add_node(name)
             node.create(self._central, self.outside, UNDERLAY)
 
     def remove(self) -> None:
