@@ -38,21 +38,24 @@ def assign(
     deleted and forward until nothing comes; `up` those of either that OVN has a session with.
     `size` is how many slots there should be: there are more only while more gateways stay.
     """
-    slots = {
-        number: slot for number, slot in sorted(there.items()) if slot.hop in hops or slot.hop in up
-    }
+    living = [hop for hop in hops if hop in up]
+    # What is gone without a word is lent as well; if nobody is there to lend to, it is nobody's.
+    waiting = {hop for hop in up if living or hop in leaving}
+    slots = {n: slot for n, slot in sorted(there.items()) if slot.hop in {*hops, *waiting}}
     _shrink(slots, hops, min(max(size, len(hops)), MOST))
+    for first, slot in slots.items():
+        if slot.lent and all(other.lent for other in slots.values() if other.hop == slot.hop):
+            slots[first] = Slot(slot.hop)
     for hop in sorted(hops, key=lambda each: each not in up):
         if not _load(slots, hop):
             number = _place(slots, hops, up, min(size, MOST), is_up=hop in up)
             if number is not None:
                 slots[number] = Slot(hop)
-    living = [hop for hop in hops if hop in up]
     for number, slot in slots.items():
         if slot.hop not in hops and living:
             least = min(living, key=lambda each: _load(slots, each))
             slots[number] = Slot(least, lent=True)
-    return {n: slot for n, slot in slots.items() if slot.hop in hops or slot.hop in leaving}
+    return slots
 
 
 def _shrink(slots: dict[int, Slot], hops: Sequence[str], most: int) -> None:

@@ -219,7 +219,12 @@ def _play(shell: Shell, step: Step, tell: Callable[[str], None]) -> Step:
     status, printed = shell.run(command)
     tell(printed)
     assert status == 0, f"{command}: exit status {status}\n{printed}"
-    return Step(step.command, tuple(line.rstrip() for line in printed.splitlines()))
+    lines = (line.rstrip() for line in printed.splitlines())
+    return Step(step.command, tuple(line for line in lines if not _ENDED_WATCH.match(line)))
+
+
+_ENDED_WATCH = re.compile(r"E\d{4} [\d:.]+ +\d+ reflector\.go:\d+\] .*context canceled")
+"""What `kubectl wait` logs when it has seen what it waits for and its watch has just begun."""
 
 
 def _without_ports(found: re.Match[str]) -> str:
