@@ -143,6 +143,9 @@ def test_what_the_resource_has_for_vegd_alone_is_in_its_place_in_the_configurati
     document = configuration(workload)
     assert [each["name"] for each in document["policies"]] == ["policy-0", "partner"]
     assert document["bfd"]["peers"] == [{"address": "10.255.255.255"}]
+    assert document["drain"] == {"announceAfter": 2, "grace": 20}, (
+        "the controller leads traffic away first"
+    )
     spec = GatewaySpec.parse(document)
     assert spec.external.announce.times == 5
     assert spec.drain.grace == 20

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -214,6 +215,23 @@ def test_sigterm_drains_and_with_keep_addresses_leaves_the_kernel_forwarding(sit
     for each in json.loads(done.stdout):
         # Our AdminDown (0) with diagnostic 7 was heard; that is diagnostic 3 on the other side.
         assert (each["state"], each["remote_diag"], each["local_diag"]) == (1, 7, 3)
+
+
+def test_admin_down_waits_for_announce_after_and_a_second_sigterm_hurries(site: Site) -> None:
+    site.write(drain={"announceAfter": 3600, "forwardFor": 1, "quietFor": 0})
+    router = site.router_engine(PEERS, multiplier=PATIENT)
+    with site.daemon() as daemon:
+        daemon.wait_for("ready")
+        eventually(lambda: _all_up(site), "both sessions Up")
+        transitions = [each["transitions"] for each in site.sessions()]
+        daemon.process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        assert [each["transitions"] for each in site.sessions()] == transitions
+        assert (site.status() or {})["drain"] is None
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.ends() == 0
+    done = site.vegd("sessions", "--json", "--runtime-dir", str(router))
+    assert [each["remote_diag"] for each in json.loads(done.stdout)] == [7, 7]
 
 
 def test_a_killed_agent_leaves_the_sessions_up_for_its_successor(site: Site) -> None:
