@@ -231,6 +231,7 @@ class Gateways:
             )
             choice, looks = await self._ovn.way(port.name)
             way = choice.way
+        is_local = spec.traffic_policy == "Local"
         wish = Gateway(
             namespace=workload.namespace,
             name=workload.name,
@@ -246,8 +247,8 @@ class Gateways:
                 SelectedPod(f"{pod.metadata.name}.{pod.metadata.namespace}", pod.addresses)
                 for pod in selected
             ),
-            is_local=spec.traffic_policy == "Local",
-            node_groups=self._node_groups(),
+            is_local=is_local,
+            node_groups=self._node_groups() if is_local else {},
             bfd=settings,
             way=way,
             router_port=f"{resolution.router}-{workload.internal.subnet}",
