@@ -9,8 +9,9 @@ Rows of the mirror belong to an untyped library.
 """
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from kube.ecmp import Uuids, slot_of
 from kube.ovsdb import holds
 from kube.owners import GATEWAY_ID, LENT, VENDOR_ID, GatewayOwner, Owner
 from kube.rowdiff import Create, Delete, Plan, Update
+from kube.rowindex import Index
 from kube.rows import (
     BY_SOURCE,
     KINDS,
@@ -73,17 +75,27 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 def make_indexes(idl: Any) -> None:
     """To be done while the mirror is empty."""
+
+    def make(table: str, name: str, columns: Sequence[str], key: Callable[[Any], Key]) -> None:
+        idl.tables[table].rows.indexes[name] = Index(columns, key)
+
     for table, columns in _KEYS.items():
-        index = idl.index_create(table, _BY_KEY)
-        for column in columns:
-            index.add_column(column)
+        make(table, _BY_KEY, columns, partial(_columns_of, columns))
     for table in _OF_GATEWAYS:
-        idl.index_create(table, _BY_OWNER).add_column("external_ids", key=_owner_of)
-    idl.index_create(Bfd.TABLE, _BY_PORT).add_column("logical_port")
+        make(table, _BY_OWNER, ("external_ids",), _owner_of)
+    make(Bfd.TABLE, _BY_PORT, ("logical_port",), partial(_columns_of, ("logical_port",)))
 
 
-def _owner_of(row: Any) -> tuple[str, str]:
-    return row.external_ids.get(VENDOR_ID, ""), row.external_ids.get(GATEWAY_ID, "")
+def _columns_of(columns: Sequence[str], row: Any) -> Key:
+    return tuple([getattr(row, each) for each in columns])
+
+
+def _owner_of(row: Any) -> Key:
+    return _owner_in(row.external_ids)
+
+
+def _owner_in(ids: Mapping[str, str]) -> Key:
+    return ids.get(VENDOR_ID, ""), ids.get(GATEWAY_ID, "")
 
 
 class View:
@@ -109,20 +121,21 @@ class View:
         """What a comparison of the owner's rows with the desired ones needs."""
         rows: dict[UUID, Any] = {}
         if isinstance(owner, GatewayOwner):
-            ids = {VENDOR_ID: owner.mark.vendor, GATEWAY_ID: owner.key}
+            key = (owner.mark.vendor, owner.key)
             for table in _OF_GATEWAYS:
-                rows |= {row.uuid: row for row in self._equal(table, _BY_OWNER, external_ids=ids)}
+                rows |= {row.uuid: row for row in self._equal(table, _BY_OWNER, key)}
         for ref in (*owner.names(), *(row.ref for row in desired)):
             rows |= {row.uuid: row for row in self._candidates(ref)}
+        all_found = tuple(found for row in rows.values() if (found := self._found(row)))
+        # What a row refers to is there: only what none refers to yet has to be looked up.
+        present = {ref for found in all_found for ref in found.row.refers()}
         wanted = {ref for row in desired for ref in (*row.refers(), *row.needs())}
-        present = frozenset(ref for ref in wanted if self._named(ref))
-        return Observation(
-            tuple(found for row in rows.values() if (found := self._found(row))), present
-        )
+        present.update(ref for ref in wanted - present if self._named(ref))
+        return Observation(all_found, frozenset(present))
 
     def sessions(self, port: str) -> Iterator[Look]:
         """The BFD rows of a port."""
-        for row in self._equal(Bfd.TABLE, _BY_PORT, logical_port=port):
+        for row in self._equal(Bfd.TABLE, _BY_PORT, (port,)):
             ids = row.external_ids
             status = row.status
             yield Look(
@@ -138,7 +151,7 @@ class View:
             (6 if ":" in route.nexthop else 4, route.slot): Slot(
                 route.nexthop, lent=route.external_ids >= LENT
             )
-            for _, route in self._routes({VENDOR_ID: owner.mark.vendor, GATEWAY_ID: owner.key})
+            for _, route in self._routes((owner.mark.vendor, owner.key))
             if route.policy == BY_SOURCE and route.slot != NO_SLOT
         }
 
@@ -175,25 +188,24 @@ class View:
         """Whether a row with the same owner names a session."""
         if column not in self._idl.tables[table].columns:
             return False
-        rows = self._equal(table, _BY_OWNER, external_ids=ids)
+        rows = self._equal(table, _BY_OWNER, _owner_in(ids))
         return any(holds(row, column, session.uuid) for row in rows)
 
-    def _equal(self, table: str, index: str, **values: Any) -> list[Any]:
-        entry = self._idl.tables[table].rows.IndexEntry(**values)
-        return list(self._idl.index_equal(table, index, entry))
+    def _equal(self, table: str, index: str, key: Key) -> list[Any]:
+        found: list[Any] = self._idl.tables[table].rows.indexes[index].get(key)
+        return found
 
     def _named(self, ref: Ref) -> list[Any]:
         """The row of a key that is all columns, if it is there."""
-        values = dict(zip(_KEYS[ref.table], ref.key, strict=True))
-        return self._equal(ref.table, _BY_KEY, **values)
+        return self._equal(ref.table, _BY_KEY, ref.key)
 
     def _candidates(self, ref: Ref) -> list[Any]:
         """Rows that have the key, and static routes that would share packets with it."""
         kind, columns = _KINDS[ref.table], _KEYS[ref.table]
-        values = {
-            name: part for name, part in zip(kind.KEY, ref.key, strict=True) if name in columns
-        }
-        return self._equal(ref.table, _BY_KEY, **values)
+        parts = zip(kind.KEY, ref.key, strict=True)
+        return self._equal(
+            ref.table, _BY_KEY, tuple(part for name, part in parts if name in columns)
+        )
 
     def _found(self, row: Any) -> Found | None:
         """A row as a value; nothing if it is in a table that nothing holds."""
@@ -251,11 +263,11 @@ class View:
 
     def _uuids(self, route: StaticRoute) -> Uuids:
         """For the routes of a route's owner."""
-        return Uuids(self._routes(dict(route.external_ids)), time.time())
+        return Uuids(self._routes(_owner_in(dict(route.external_ids))), time.time())
 
-    def _routes(self, ids: Mapping[str, str]) -> Iterator[tuple[UUID, StaticRoute]]:
+    def _routes(self, owner: Key) -> Iterator[tuple[UUID, StaticRoute]]:
         """Those that are there of an owner."""
-        for row in self._equal(StaticRoute.TABLE, _BY_OWNER, external_ids=ids):
+        for row in self._equal(StaticRoute.TABLE, _BY_OWNER, owner):
             if (found := self._found(row)) and isinstance(found.row, StaticRoute):
                 yield found.uuid, found.row
 

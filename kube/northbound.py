@@ -6,7 +6,8 @@ look at.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+import threading
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -42,9 +43,13 @@ class Northbound:
         self._database: Database
         self._view: View
         self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        """Of the four below, which the mirror's thread adds to."""
         self._gateways: set[tuple[str, str]] = set()
         self._names: set[Ref] = set()
         self._is_new = False
+        self._is_told = False
+        """Whether the reader of changes has been woken since it last took them."""
         self._moved = asyncio.Event()
 
     @classmethod
@@ -173,10 +178,11 @@ class Northbound:
         while True:
             await self._moved.wait()
             self._moved.clear()
-            # The mirror's thread adds to these; a swap is all that it may not see half done.
-            gateways, self._gateways = self._gateways, set()
-            names, self._names = self._names, set()
-            is_new, self._is_new = self._is_new, False
+            with self._lock:
+                gateways, self._gateways = self._gateways, set()
+                names, self._names = self._names, set()
+                is_new, self._is_new = self._is_new, False
+                self._is_told = False
             yield Changed(frozenset(gateways), frozenset(names), is_new)
 
     async def reconnect(self) -> None:
@@ -186,7 +192,7 @@ class Northbound:
     def _hear(self, event: str, row: Any, old: Any) -> None:
         """In the mirror's thread."""
         if event == "connect":
-            self._loop.call_soon_threadsafe(self._take_connection)
+            self._add(is_new=True)
             return
         table = row._table.name  # noqa: SLF001 - the only way to the table
         gateways = {
@@ -200,16 +206,23 @@ class Northbound:
         if table == Bfd.TABLE:
             names = {Ref(RouterPort.TABLE, (row.logical_port,))}
         if gateways or names:
-            self._loop.call_soon_threadsafe(self._take, gateways, names)
+            self._add(gateways, names)
 
-    def _take_connection(self) -> None:
-        self._is_new = True
-        self._moved.set()
-
-    def _take(self, gateways: set[tuple[str, str]], names: set[Ref]) -> None:
-        self._gateways |= gateways
-        self._names |= names
-        self._moved.set()
+    def _add(
+        self,
+        gateways: Iterable[tuple[str, str]] = (),
+        names: Iterable[Ref] = (),
+        *,
+        is_new: bool = False,
+    ) -> None:
+        """Wakes the reader once, not for each row: a new connection brings all that there are."""
+        with self._lock:
+            self._gateways.update(gateways)
+            self._names.update(names)
+            self._is_new |= is_new
+            was_told, self._is_told = self._is_told, True
+        if not was_told:
+            self._loop.call_soon_threadsafe(self._moved.set)
 
 
 def _ids(row: Any) -> dict[str, str]:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+import ovs.json  # type: ignore[import-untyped]
 from ovs.db import data, types  # type: ignore[import-untyped]
 from ovs.db.idl import Idl  # type: ignore[import-untyped]
 from ovsdbapp import exceptions  # type: ignore[import-untyped]
@@ -25,6 +26,11 @@ from ovsdbapp.backend.ovs_idl import (  # type: ignore[import-untyped]
     transaction,
     vlog,
 )
+
+from kube.ovsjson import Parser
+
+if ovs.json.PARSER != ovs.json.PARSER_C:
+    ovs.json.Parser = Parser
 
 T = TypeVar("T")
 

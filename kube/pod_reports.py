@@ -78,6 +78,9 @@ class PodReport(_Part, frozen=True):
         return self.state == _READY and not self.draining
 
 
+_FIELDS = msgspec.structs.fields(PodReport)
+
+
 def pod_reports(status: Mapping[str, Any]) -> dict[str, PodReport]:
     """By pod; empty where the resource has none, as those of Kube-OVN's own definition."""
     entries = status.get("gateways")
@@ -96,7 +99,7 @@ def _report(entry: Any) -> PodReport | None:
 
 def _readable(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The fields that have the shape which is known here."""
-    for each in msgspec.structs.fields(PodReport):
+    for each in _FIELDS:
         value = entry.get(each.encode_name)
         if value is None:
             continue

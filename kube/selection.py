@@ -10,10 +10,10 @@ gateway changes its selectors, those of the namespaces that it selects or has se
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from kube.pods import Pod, selected
-from kube.schema import EgressGateway
+from kube.schema import EgressGateway, Selector
 
 Key = str
 """``<namespace>/<name>``."""
@@ -35,8 +35,12 @@ class Selection:
         """Of namespaces."""
         self._pods: defaultdict[str, dict[Key, Pod]] = defaultdict(dict)
         """By namespace."""
+        self._labelled: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        """Namespaces by each of their labels, so that few are asked for a gateway."""
         self._near: defaultdict[str, set[Key]] = defaultdict(set)
         """By namespace, the gateways that may take pods of it: no other one is asked."""
+        self._spaces: defaultdict[Key, set[str]] = defaultdict(set)
+        """The same by gateway."""
         self._members: defaultdict[Key, set[Key]] = defaultdict(set)
         """Pods of a gateway."""
         self._takers: dict[Key, set[Key]] = {}
@@ -55,12 +59,12 @@ class Selection:
         self._gateways[key] = (gateway, router)
         if before and before[0].spec.selectors == gateway.spec.selectors and before[1] == router:
             return set()
-        for name in self._labels.keys() | self._pods.keys():
-            self._judge_nearness(key, name)
         touched = {*self._members[key]}
-        touched.update(
-            pod for name, near in self._near.items() if key in near for pod in self._pods[name]
-        )
+        spaces = {name for each in gateway.spec.selectors for name in self._matching(each)}
+        for name in self._spaces[key] | spaces:
+            self._set_near(key, name, is_near=name in spaces)
+        for name in spaces:
+            touched.update(self._pods.get(name, ()))
         self._judge(self._pod(pod) for pod in touched)
         return {key}
 
@@ -68,8 +72,8 @@ class Selection:
         """A gateway is gone, or has no selectors."""
         if self._gateways.pop(key, None) is None:
             return set()
-        for near in self._near.values():
-            near.discard(key)
+        for name in self._spaces.pop(key, ()):
+            self._near[name].discard(key)
         for pod in self._members.pop(key, set()):
             self._forget(pod, key)
         return {key}
@@ -78,12 +82,15 @@ class Selection:
         """A namespace is new or has changed."""
         if self._labels.get(name) == labels:
             return set()
+        self._forget_labels(name)
         self._labels[name] = labels
+        for label in labels.items():
+            self._labelled[label].add(name)
         return self._judge_namespace(name)
 
     def drop_namespace(self, name: str) -> set[Key]:
         """A namespace is gone; its pods went before."""
-        self._labels.pop(name, None)
+        self._forget_labels(name)
         return self._judge_namespace(name)
 
     def set_pod(self, pod: Pod) -> set[Key]:
@@ -119,10 +126,34 @@ class Selection:
     def _judge_nearness(self, gateway: Key, name: str) -> None:
         labels = self._labels.get(name, {})
         selectors = self._gateways[gateway][0].spec.selectors
-        if any(each.matches_namespace(labels) for each in selectors):
+        is_near = any(each.matches_namespace(labels) for each in selectors)
+        self._set_near(gateway, name, is_near=is_near)
+
+    def _set_near(self, gateway: Key, name: str, *, is_near: bool) -> None:
+        if is_near:
             self._near[name].add(gateway)
-        elif name in self._near:
+            self._spaces[gateway].add(name)
+        elif name in self._spaces[gateway]:
             self._near[name].discard(gateway)
+            self._spaces[gateway].discard(name)
+
+    def _matching(self, selector: Selector) -> Iterator[str]:
+        """The namespaces with pods that a selector may take."""
+        wanted = selector.namespace_selector
+        if wanted is not None and wanted.match_labels:
+            labels = wanted.match_labels.items()
+            names = min((self._labelled.get(each, set()) for each in labels), key=len)
+        else:
+            names = self._labels.keys() | self._pods.keys()
+        for name in names:
+            if selector.matches_namespace(self._labels.get(name, {})):
+                yield name
+
+    def _forget_labels(self, name: str) -> None:
+        for label in self._labels.pop(name, {}).items():
+            self._labelled[label].discard(name)
+            if not self._labelled[label]:
+                del self._labelled[label]
 
     def _judge(self, pods: Iterable[Pod]) -> set[Key]:
         changed: set[Key] = set()

@@ -148,6 +148,8 @@ def pod_annotations(workload: Workload) -> dict[str, str]:
 def covers(observed: Any, desired: Any) -> bool:
     """Whether an object is as it should be: what is desired is there, and lists hold nothing else.
     Fields that somebody else has added, such as the API server's defaults, do not count."""
+    if observed == desired:
+        return True
     if isinstance(desired, Mapping):
         return isinstance(observed, Mapping) and all(
             covers(observed.get(key), value) for key, value in desired.items()
@@ -159,7 +161,7 @@ def covers(observed: Any, desired: Any) -> bool:
             and all(map(covers, observed, desired))
         )
     # The API server leaves out what is empty.
-    return bool(observed == desired) or (observed is None and desired in ("", 0, False))
+    return observed is None and desired in ("", 0, False)
 
 
 def metadata(workload: Workload, identity: Identity, name: str) -> Json:

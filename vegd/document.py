@@ -111,6 +111,10 @@ class _Field:
         return isinstance(self.kind, type) and issubclass(self.kind, msgspec.Struct)
 
 
+_fields = cache(msgspec.structs.fields)
+"""Of a type; the library reads its annotations anew each time."""
+
+
 @cache
 def _field(annotation: Any) -> _Field:
     """Read an annotation: the outermost hint counts; ``None`` beside a type means optional."""
@@ -152,7 +156,7 @@ class _Decoder:
             self._draft.complain(path, value, "is not a mapping", _fields_wanted(kind))
             value = {}
         is_silent = not self._draft.is_sound(*path)
-        fields = msgspec.structs.fields(kind)
+        fields = _fields(kind)
         misspelt = self._unknown(path, value, fields)
         decoded: dict[str, object] = {}
         for info in fields:
@@ -272,14 +276,14 @@ def _closest(name: str, known: Iterable[str]) -> list[str]:
 
 
 def _fields_wanted(kind: type[msgspec.Struct]) -> str:
-    names = [info.encode_name for info in msgspec.structs.fields(kind)]
+    names = [info.encode_name for info in _fields(kind)]
     return f"write its fields as FIELD: VALUE, one a line ({_list(names)})"
 
 
 def _stand_in(about: _Field) -> object:
     """Any value of the right shape; nobody looks at it, for its path is broken."""
     if about.is_struct:
-        fields = msgspec.structs.fields(about.kind)
+        fields = _fields(about.kind)
         wanted = {info.name: _stand_in(_field(info.type)) for info in fields if info.required}
         return about.kind(**wanted)
     return () if about.is_list else None

@@ -1,7 +1,9 @@
 """Membership kept event by event is what one would compute from all objects at once."""
 
+from itertools import permutations
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +74,30 @@ def test_labels_of_a_namespace_that_stop_matching_take_its_pods_out() -> None:
     assert _names(selection, "ns/team") == ["a/p"]
     assert selection.set_namespace("a", {"team": "b"}) == {"ns/team"}
     assert _names(selection, "ns/team") == []
+
+
+@pytest.mark.parametrize("order", [*permutations(("namespace", "other", "pod", "gateway"))])
+def test_members_do_not_depend_on_what_is_heard_of_first(order: tuple[str, ...]) -> None:
+    selection = Selection()
+    labels = {"env": "test", "team": "a"}
+    selector = {"namespaceSelector": {"matchLabels": labels}}
+    told = {
+        "namespace": lambda: selection.set_namespace("a", labels),
+        "other": lambda: selection.set_namespace("b", {"env": "test"}),
+        "pod": lambda: selection.set_pod(_pod("a", "p")) | selection.set_pod(_pod("b", "p")),
+        "gateway": lambda: selection.set_gateway(_gateway("team", selector), "vpc1"),
+    }
+    for each in order:
+        told[each]()
+    assert _names(selection, "ns/team") == ["a/p"]
+    other = {"namespaceSelector": {"matchLabels": {"env": "test"}}}
+    assert selection.set_gateway(_gateway("team", other), "vpc1") == {"ns/team"}
+    assert _names(selection, "ns/team") == ["a/p", "b/p"]
+    selection.set_namespace("a", {"env": "real"})
+    assert selection.set_gateway(_gateway("env", other), "vpc1") == {"ns/env"}
+    assert _names(selection, "ns/env") == _names(selection, "ns/team") == ["b/p"]
+    assert selection.drop_gateway("ns/team") == {"ns/team"}
+    assert selection.set_pod(_pod("b", "q")) == {"ns/env"}
 
 
 def test_a_gateway_without_selectors_takes_nothing() -> None:
@@ -150,7 +176,7 @@ def _apply(event: tuple[Any, ...], model: _Model, selection: Selection) -> set[s
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(_EVENT, max_size=30))
+@given(st.lists(_EVENT, min_size=10, max_size=40))
 def test_after_any_history_members_are_those_of_a_look_at_everything(
     events: list[tuple[Any, ...]],
 ) -> None:

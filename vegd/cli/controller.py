@@ -4,6 +4,7 @@ argparse, as that of the other processes is."""
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -34,6 +35,9 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _AUTO = "auto"
 _WAYS = (_AUTO, Way.POLICIES.value, Way.STATIC_ROUTES.value)
 _MOST_WORKERS = 64
+_COLLECT_AFTER = 10_000
+"""New objects until the garbage collector looks. The copies of what there is are many and stay: at
+the interpreter's 700 it looks through all of them again and again in vain."""
 
 _ABOUT = """Make the gateways of a cluster as their VpcEgressGateway resources say, and keep them
 so: Deployments, routes and BFD sessions in OVN, status.
@@ -50,6 +54,7 @@ def main(arguments: Sequence[str]) -> None:
             logs.configure(options.log_level, options.log_format)
         except ValueError as exc:
             raise UsageError(str(exc)) from exc
+        gc.set_threshold(_COLLECT_AFTER)
         asyncio.run(_run(options, _listen(options.listen)))
 
 

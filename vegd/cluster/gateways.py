@@ -237,6 +237,7 @@ class Gateways:
         slots: Mapping[tuple[int, int], Slot] = {}
         if way is Way.STATIC_ROUTES:
             slots = await (await self._ovn.northbound()).slots(owner)
+        is_local = spec.traffic_policy == "Local"
         wish = Gateway(
             namespace=workload.namespace,
             name=workload.name,
@@ -248,8 +249,8 @@ class Gateways:
                 SelectedPod(f"{pod.metadata.name}.{pod.metadata.namespace}", pod.addresses)
                 for pod in selected
             ),
-            is_local=spec.traffic_policy == "Local",
-            node_groups=self._node_groups(),
+            is_local=is_local,
+            node_groups=self._node_groups() if is_local else {},
             is_grouped=spec.vpc in ("", DEFAULT_VPC),
             bfd=settings,
             way=way,
