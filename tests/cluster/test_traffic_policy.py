@@ -1,5 +1,5 @@
 """trafficPolicy: on which node the gateway is that leads a client's packets out; by real packets of
-both families, with both versions of OVN.
+both families, with both versions of OVN; what the controller alone decides, with one of them.
 
 The nodes' port groups are the lab's, as Kube-OVN keeps them (see `vegd.lab.cluster.logical`).
 """
@@ -80,6 +80,7 @@ def _gateway(world: World, name: str, subnet: str, **spec: object) -> Hands:
             internalSubnet=subnet,
             externalSubnet="outside",
             policies=policies,
+            agent={"drain": {"announceAfter": 0, "forwardFor": 1, "grace": 2}},
             **spec,
         )
     )
@@ -167,6 +168,7 @@ def test_local_leads_each_client_to_the_gateway_of_its_own_node(world: World) ->
     world.delete("veg", "near")
 
 
+@pytest.mark.parametrize("world", ["installed"], indirect=True)
 def test_in_another_vpc_local_has_no_effect_and_that_is_told(world: World) -> None:
     world.apply(
         kube_ovn("Vpc", "vpc1"),
@@ -183,6 +185,7 @@ def test_in_another_vpc_local_has_no_effect_and_that_is_told(world: World) -> No
     world.delete("veg", "custom")
 
 
+@pytest.mark.parametrize("world", ["25.03"], indirect=True)
 def test_with_bfd_static_routes_know_no_nodes_and_that_is_told(world: World) -> None:
     clients = _clients(world, "both")
     port = {"bfdPort": {"enabled": True, "ip": "10.255.255.255,fdff::1"}}
