@@ -18,6 +18,8 @@ from vegd.lab.cluster.control_plane import ADMIN, NOBODY, ControlPlane, free_por
 pytestmark = pytest.mark.timeout(300)
 
 _OUT = "203.0.113.5"
+_LABEL = "ovn.kubernetes.io/vpc-egress-gateway=gw"
+"""Of the pods of the gateway `gw`; those of another that was deleted may still be there."""
 
 Plugin = Callable[..., Said]
 
@@ -64,7 +66,7 @@ def plugin(cluster: Cluster) -> Plugin:
 
 
 def _gateway_pods(cluster: Cluster) -> list[str]:
-    return [pod["metadata"]["name"] for pod in cluster.pods("app=vpc-egress-gateway")]
+    return [pod["metadata"]["name"] for pod in cluster.pods(_LABEL)]
 
 
 def test_status_lists_gateways_and_its_exit_status_says_whether_all_are_well(
@@ -336,7 +338,7 @@ def test_what_pods_report_is_shown_and_judged(cluster: Cluster, plugin: Plugin) 
 def _report(cluster: Cluster, **states: str) -> None:
     """What `vegd watch` writes in the pods; sessions are Up unless they are in `states`."""
     entries = []
-    for pod in cluster.pods("app=vpc-egress-gateway"):
+    for pod in cluster.pods(_LABEL):
         name, address = pod["metadata"]["name"], pod["status"]["podIP"]
         state = states.get(name, "Up")
         session = {"local": address, "peer": "10.255.255.255", "state": state, "reason": "silence"}
