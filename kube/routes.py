@@ -343,7 +343,8 @@ class _Family:
         """What cannot be as the user may think."""
         gateway, family = self.gateway, f"IPv{self.version}"
         pods = any(first(pod.addresses, self.version) for pod in gateway.pods)
-        if gateway.replicas and not self.hops and (self.networks or pods):
+        stays = any(not each.leaving for each in gateway.replicas)
+        if stays and not self.hops and (self.networks or pods):
             yield Notice(
                 Reason.NO_WAY_OUT,
                 f"there are {family} sources, but no gateway has an {family} address on both sides",

@@ -51,7 +51,7 @@ class Row:
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     """Columns that a row does without where OVN does not have them."""
     NO_COLUMNS: ClassVar[frozenset[str]] = frozenset()
-    """Fields that are no columns, besides the holder's name."""
+    """Fields that are not read as columns, besides the holder's name."""
     KEPT: ClassVar[frozenset[str]] = frozenset()
     """Columns that are given to a new row and left alone in one that is there."""
 
@@ -242,15 +242,11 @@ class SwitchPort(Row):
 
     TABLE = "Logical_Switch_Port"
     KEY = ("name",)
+    NO_COLUMNS = frozenset({"external_ids", "switch", "router_port"})
     name: str
     external_ids: Map = frozenset()
     switch: str = ""
     router_port: str = ""
-
-    @classmethod
-    def column_names(cls) -> tuple[str, ...]:
-        """The name."""
-        return ("name",)
 
 
 KINDS: tuple[type[Row], ...] = (

@@ -26,7 +26,7 @@ METRICS_PORT = 10669
 OBSERVER_PORT = 10666
 
 _GRACE_S = 30
-"""Longer than `drain.grace`'s 25 s, so that a drain ends by itself."""
+"""Longer than `drain.announceAfter` and `grace`, 2 and 25 s, so that a drain ends by itself."""
 
 
 @dataclass(frozen=True, slots=True)

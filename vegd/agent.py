@@ -317,6 +317,8 @@ class Agent:
         self._leaving = True
         spec = self._snapshot.spec
         wanted = spec.drain if spec else DrainSpec()
+        if wanted.announce_after:
+            log.info("told to end: AdminDown follows in %d s", wanted.announce_after)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wanted.announce_after):
                 await self._stop_now.wait()

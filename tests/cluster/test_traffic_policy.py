@@ -80,7 +80,6 @@ def _gateway(world: World, name: str, subnet: str, **spec: object) -> Hands:
             internalSubnet=subnet,
             externalSubnet="outside",
             policies=policies,
-            agent={"drain": {"announceAfter": 0, "forwardFor": 1, "grace": 2}},
             **spec,
         )
     )

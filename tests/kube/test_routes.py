@@ -270,6 +270,11 @@ def test_the_last_gateway_is_used_and_watched_until_another_is_up() -> None:
     assert {"192.168.0.2", "192.168.0.3"} <= sessions
 
 
+def test_that_the_last_pod_leaves_is_no_lack_of_addresses() -> None:
+    for way in (Way.POLICIES, Way.STATIC_ROUTES):
+        assert not reasons(replace(GATEWAY, way=way, replicas=(replace(A, leaving=True),)))
+
+
 def test_a_gateway_without_a_slot_has_a_route_of_its_own_for_its_session() -> None:
     c = replace(A, name="c", internal=("192.168.0.4", "fd00::4"))
     gateway = replace(GATEWAY, way=Way.STATIC_ROUTES, replicas=(A, B, c))

@@ -113,7 +113,7 @@ def client(name: str, *, annotations: dict[str, str] | None = None, **spec: Any)
 def egress_gateway(name: str, **spec: Any) -> Json:
     """A gateway of the default VPC; nothing is on its way when one of its pods goes."""
     base = {"vpc": "ovn-cluster", "externalSubnet": "macvlan1"}
-    agent = {"drain": {"forwardFor": 1, "grace": 2}}
+    agent = {"drain": {"announceAfter": 0, "forwardFor": 1, "grace": 2}}
     return {
         "apiVersion": "kubeovn.io/v1",
         "kind": "VpcEgressGateway",

@@ -184,8 +184,8 @@ class Gateways:
         """Have OVN lead the sources to the pods."""
         northbound = await self._ovn.northbound()
         pods = self._pods(gateway)
-        wish, choice, looks = await self._wish(gateway, resolution, pods, selected)
-        owner = GatewayOwner(self._options.mark, wish.namespace, wish.name)
+        owner = GatewayOwner(self._options.mark, *gateway.key.split("/"))
+        wish, choice, looks = await self._wish(gateway, owner, resolution, pods, selected)
         wanted = routes(wish, self._options.mark)
         outcome = await northbound.converge(owner, wanted.rows)
         if outcome.plan:
@@ -212,6 +212,7 @@ class Gateways:
     async def _wish(
         self,
         gateway: EgressGateway,
+        owner: GatewayOwner,
         resolution: Resolution,
         pods: tuple[GatewayPod, ...],
         selected: Iterable[Pod],
@@ -232,7 +233,6 @@ class Gateways:
             )
             choice, looks = await self._ovn.way(port.name)
             way = choice.way
-        owner = GatewayOwner(self._options.mark, workload.namespace, workload.name)
         leaving = gateway_pods(self._concerns.pods_of(gateway.key), leaving=True)
         slots: Mapping[tuple[int, int], Slot] = {}
         if way is Way.STATIC_ROUTES:
