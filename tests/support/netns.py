@@ -82,7 +82,11 @@ def veth(
     addresses_a: Sequence[str] = (),
     addresses_b: Sequence[str] = (),
 ) -> None:
-    """A veth pair between two namespaces, up, with addresses (IPv6 without duplicate detection)."""
+    """A veth pair between two namespaces, up, with addresses (IPv6 without duplicate detection).
+
+    Nor is there any for the link-local addresses: until these are usable, two seconds after the
+    link is up or more, the kernel solicits no neighbour for what it forwards.
+    """
     ip("link", "add", name_a, "netns", ns_a, "type", "veth", "peer", "name", name_b, "netns", ns_b)
     for ns, name, addresses in ((ns_a, name_a, addresses_a), (ns_b, name_b, addresses_b)):
         for address in addresses:
@@ -95,6 +99,7 @@ def veth(
                 *(["nodad"] if ":" in address else []),
                 ns=ns,
             )
+        run(ns, "sysctl", "-qw", f"net/ipv6/conf/{name}/accept_dad=0")
         ip("link", "set", name, "up", ns=ns)
         ip("link", "set", "lo", "up", ns=ns)
 

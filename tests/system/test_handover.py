@@ -433,6 +433,7 @@ def test_the_peer_sees_nothing_of_an_agent_killed_stopped_for_a_minute_and_upgra
             daemon.kill()
         with site.daemon() as daemon:
             daemon.wait_for("ready")
+            happens(lambda: is_up(site), "all Up")
             daemon.process.send_signal(signal.SIGSTOP)
             try:
                 with pytest.raises(AssertionError):
