@@ -8,11 +8,13 @@ import contextlib
 import itertools
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from vegd.lab import namespaces
+from vegd.lab.errors import LabError
 
 _numbers = itertools.count(1)
 
@@ -119,13 +121,9 @@ class NamespaceFactory:
 
     def close(self) -> None:
         for name in reversed(self._names):
-            pids = subprocess.run(
-                ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
-            ).stdout
-            for pid in pids.split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+            with contextlib.suppress(LabError):  # a test may have removed it
+                namespaces.kill_inside(name)
+                namespaces.delete(name)
         self._names.clear()
 
 

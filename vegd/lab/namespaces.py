@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -24,6 +25,7 @@ from vegd.lab.topology import Interface
 
 T = TypeVar("T")
 
+_DYING_S = 10.0
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
 
@@ -61,10 +63,15 @@ def pids(namespace: str) -> list[int]:
 
 
 def kill_inside(namespace: str) -> None:
-    """Kill every process whose network is this namespace."""
-    for pid in pids(namespace):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Kill every process whose network is this namespace, those included that they start
+    meanwhile. Raises LabError if some do not die."""
+    deadline = time.monotonic() + _DYING_S
+    while found := pids(namespace):
+        if time.monotonic() > deadline:
+            raise LabError(f"{namespace}: processes {found} do not die")
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def add(name: str) -> None:
