@@ -306,17 +306,21 @@ def test_what_cannot_work_is_one_line_and_exit_status_1(
 ) -> None:
     done = pod.run(*command, **environment)
     assert (done.returncode, done.stdout) == (1, "")
-    # Besides it there may be lines of the log.
-    complaints = [line for line in done.stderr.splitlines() if not line.startswith("{")]
-    assert len(complaints) == 1
-    assert text in complaints[0]
+    (complaint,) = _complaints(done.stderr)
+    assert text in complaint
+
+
+def _complaints(stderr: str) -> list[str]:
+    """Besides them there may be lines of the log, before and after."""
+    return [line for line in stderr.splitlines() if not line.startswith("{")]
 
 
 def test_a_second_daemon_does_not_take_the_place_of_the_first(pod: Pod) -> None:
     with pod.daemon(SUPERVISOR, "run"):
         second = pod.run(*net.inside(pod.ns, SUPERVISOR, "run"))
         assert second.returncode == 1
-        assert second.stderr.endswith("another process is using it; stop that one first\n")
+        (complaint,) = _complaints(second.stderr)
+        assert complaint.endswith("another process is using it; stop that one first")
         assert pod.says("bfdd-control", "status").startswith("There are 2 sessions:\n")
 
 
