@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from vegd.lab import namespaces
+from vegd.lab.state import poll_until
 
 pytestmark = [pytest.mark.kernel]
 
@@ -17,7 +18,8 @@ def test_what_is_started_while_all_are_killed_is_killed_too(netns: Callable[[str
     name = netns("n")
     for _ in range(10):
         with subprocess.Popen(namespaces.inside(name, "sh", "-c", _STARTS_MORE)):
-            while not namespaces.pids(name):
-                pass
+            for _ in poll_until(10):
+                if namespaces.pids(name):
+                    break
             namespaces.kill_inside(name)
             assert not namespaces.pids(name)

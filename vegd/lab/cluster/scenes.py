@@ -17,9 +17,9 @@ from vegd.lab.state import poll_until
 INTERVAL_MS, MULTIPLIER = 1000, 3
 """As in Kube-OVN without a wish, and as in demo.yaml."""
 DETECTION_MS = float(INTERVAL_MS * MULTIPLIER)
-NODE_GONE_MS = DETECTION_MS + INTERVAL_MS
-"""OVN looks whether a peer is silent only when it has a BFD packet to send, or something else to do
-(measured at 1000 ms x 3: 2,340 to 3,560 ms, once 3,800)."""
+NODE_GONE_MS = DETECTION_MS + 360.0
+"""By then OVN mostly sees a peer's silence. It looks for that when it has a BFD packet to send, and
+may need longer (measured at 1000 ms x 3: 2,340 to 3,560 ms, once 3,800)."""
 PATH_DOWN_MS = 3 * 500 + 3 * 250 + 5000.0
 """Until the probes of a gateway have failed, and until OVN has acted on AdminDown at the latest
 (see `drain.forwardFor` in docs/configuration.md)."""
