@@ -96,12 +96,12 @@ class Claims:
     def put(self, gateway: str, router: str, sources: Iterable[str]) -> frozenset[str]:
         """Take what a gateway claims, instead of what it claimed before.
 
-        Returns the other gateways whose overlaps have changed, or may have.
+        Returns the other gateways whose overlaps have changed: none where the claims have not.
         """
         networks = frozenset(map(_Network.of, sources))
         old_router, old = self._claims.get(gateway, (router, frozenset()))
-        affected = self._others(gateway, old_router, old)
         kept = old & networks if old_router == router else frozenset()
+        affected = self._others(gateway, old_router, old - kept)
         for network in old - kept:
             self._routers[old_router].remove(gateway, network)
         for network in networks - kept:
@@ -109,7 +109,7 @@ class Claims:
         self._claims[gateway] = (router, networks)
         if not networks:
             del self._claims[gateway]
-        return affected | self._others(gateway, router, networks)
+        return affected | self._others(gateway, router, networks - kept)
 
     def remove(self, gateway: str) -> frozenset[str]:
         """Forget a gateway; returns as `put` does."""

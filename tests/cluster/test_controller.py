@@ -309,6 +309,26 @@ def test_when_nothing_changes_nothing_is_written(
     assert northbound.commits() == commits
 
 
+def test_gateways_that_claim_the_same_are_told_and_there_is_rest(
+    cluster: Cluster, router: Router, controller: ControllerProcess
+) -> None:
+    for name in ("gw", "other"):
+        cluster.gateway(name)
+    for name, rival in (("gw", "other"), ("other", "gw")):
+        cluster.until_ready(name)
+        assert f"claimed by {cluster.namespace}/{rival}" in _until_conflict(cluster, name, "True")
+    controller.until_idle()
+    cluster.change("other", policies=[{"snat": True, "ipBlocks": ["192.168.1.0/24"]}])
+    for name in ("gw", "other"):
+        _until_conflict(cluster, name, "False")
+    controller.until_idle()
+
+
+def _until_conflict(cluster: Cluster, gateway: str, status: str) -> str:
+    until(lambda: cluster.condition(gateway, "Conflict")[0] == status)
+    return cluster.condition(gateway, "Conflict")[2]
+
+
 def test_every_metric_is_in_the_documentation(controller: ControllerProcess) -> None:
     page = controller.page("/metrics")[1]
     names = set(re.findall(r"^# TYPE (vegd_\S+)", page, re.MULTILINE))

@@ -126,6 +126,8 @@ def test_the_controller_needs_every_right_that_it_has_and_no_other(
         cluster.change("gw", agent={"watch": {"enabled": False}})
         account = f"/api/v1/namespaces/{cluster.namespace}/serviceaccounts/gw-vegd"
         until(lambda: cluster.is_gone(account))
+        cluster.budget("theirs", {"matchLabels": {"app": KUBE_OVN.app}})
+        until(lambda: cluster.is_gone(f"{cluster.budgets_path}/gw"))
         cluster.plane.request("DELETE", f"{cluster.gateways_path}/gw")
         until(lambda: cluster.is_gone(f"{cluster.gateways_path}/gw"))
         assert controller.stop() == 0

@@ -17,6 +17,15 @@ def test_the_same_network_is_claimed_twice() -> None:
     assert str(overlap) == "10.0.0.0/24 is claimed by ns/b, too"
 
 
+def test_a_claim_that_has_not_changed_is_no_news_to_the_others() -> None:
+    claims = Claims()
+    claims.put("ns/a", "vpc1", ["10.0.0.0/24", "10.0.1.0/24"])
+    claims.put("ns/b", "vpc1", ["10.0.0.0/24"])
+    claims.put("ns/c", "vpc1", ["10.0.1.0/24"])
+    assert not claims.put("ns/a", "vpc1", ["10.0.1.0/24", "10.0.0.0/24"])
+    assert claims.put("ns/a", "vpc1", ["10.0.0.0/24"]) == {"ns/c"}, "it is rid of this one alone"
+
+
 def test_a_narrower_network_does_not_win_and_both_are_told() -> None:
     claims = Claims()
     claims.put("ns/a", "vpc1", ["10.0.0.0/8"])
@@ -80,7 +89,9 @@ networks = st.sets(
 def test_it_finds_what_comparing_all_with_all_finds(puts: list[tuple[str, str, set[str]]]) -> None:
     claims, final = Claims(), {}
     for gateway, router, sources in puts:
-        claims.put(gateway, router, sources)
+        before = {each: claims.overlaps(each) for each in "abcd" if each != gateway}
+        told = claims.put(gateway, router, sources)
+        assert told == {each for each, seen in before.items() if claims.overlaps(each) != seen}
         final[gateway] = (router, sources)
     for gateway, (router, sources) in final.items():
         expected = {

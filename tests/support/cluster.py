@@ -198,6 +198,21 @@ class Cluster:
             and each["involvedObject"]["kind"] == "VpcEgressGateway"
         ]
 
+    @property
+    def budgets_path(self) -> str:
+        """Of the PodDisruptionBudgets."""
+        return f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets"
+
+    def budget(self, name: str, selector: Json) -> None:
+        """Somebody's PodDisruptionBudget."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": name},
+            "spec": {"minAvailable": 1, "selector": selector},
+        }
+        self.plane.request("POST", self.budgets_path, body)
+
     # Pods.
 
     def pods(self, labels: str = "") -> list[Json]:

@@ -19,6 +19,7 @@ from tests.support.ovsdb import OvsdbServer
 from vegd.lab.cluster.control_plane import ControlPlane
 
 START_S = 120.0
+_IDLE_WITHIN_S = 30.0
 
 
 class ControllerProcess:
@@ -73,8 +74,9 @@ class ControllerProcess:
     def until_idle(self) -> None:
         """Wait until a second has passed without a round."""
         rounds = 'vegd_controller_rounds_total{queue="gateways"}'
-        before = -1.0
+        before, deadline = -1.0, time.monotonic() + _IDLE_WITHIN_S
         while (now := self.metric(rounds)) != before:
+            assert time.monotonic() < deadline, f"{now - before:g} rounds in the last second"
             before = now
             time.sleep(1)
 

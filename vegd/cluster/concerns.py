@@ -7,16 +7,18 @@ are taken by no gateway.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kube import definitions, nodes
 from kube.agreement import interest
+from kube.disruption import is_of_gateway
 from kube.identity import Identity, label_value
 from kube.informer import Change, Deleted, Synced, Upserted
 from kube.objects import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     NAMESPACES,
     NODES,
     PODS,
@@ -57,11 +59,23 @@ class Concerns:
         """Gateways by namespace and the value of the label that what they own carries."""
         self._pods: defaultdict[tuple[str, str], dict[Key, Pod]] = defaultdict(dict)
         """Gateways' own pods, by the same."""
+        self._budgets: defaultdict[str, dict[Key, Object]] = defaultdict(dict)
+        """Those that are no gateway's, by namespace."""
 
     def pods_of(self, gateway: Key) -> tuple[Pod, ...]:
         """The pods that a gateway's Deployment has made."""
         namespace, _, name = gateway.partition("/")
         return tuple(self._pods.get((namespace, label_value(name)), {}).values())
+
+    def budgets_near(self, gateway: Key) -> tuple[Object, ...]:
+        """The PodDisruptionBudgets of its namespace that are no gateway's."""
+        namespace, _, _ = gateway.partition("/")
+        return tuple(self._budgets.get(namespace, {}).values())
+
+    def wake(self, gateways: Iterable[Key]) -> None:
+        """What concerns these is not a change of an object."""
+        for key in gateways:
+            self._gateway(key)
 
     def told(self, resource: Resource, change: Change[Any]) -> None:
         """A change of any object that is followed."""
@@ -76,6 +90,8 @@ class Concerns:
                 self._namespace_changed(change)
             case NODES.plural:
                 self._node_changed(change)
+            case DISRUPTION_BUDGETS.plural:
+                self._budget_changed(change)
             case plural if plural in _OWNED:
                 self._owned_changed(change)
             case definitions.VPCS.plural:
@@ -148,6 +164,23 @@ class Concerns:
         if key is not None:
             self._gateway(key)
 
+    def _budget_changed(self, change: Upserted[Object] | Deleted[Object]) -> None:
+        before = change.before if isinstance(change, Upserted) else None
+        value, key = change.item.value, change.item.key
+        namespace = change.item.metadata.namespace
+        if before is not None and _budget(before.value) == _budget(value):
+            return
+        self._owned_changed(change)
+        was_there = self._budgets[namespace].pop(key, None) is not None
+        is_there = isinstance(change, Upserted) and not is_of_gateway(value, self._identity)
+        if is_there:
+            self._budgets[namespace][key] = value
+        if is_there or was_there:
+            # It has, or had, pods of any gateway there.
+            for place, label in self._labelled:
+                if place == namespace:
+                    self._gateway(self._labelled[place, label])
+
     def _vpc_changed(self, change: Upserted[Any] | Deleted[Any]) -> None:
         name = change.item.metadata.name
         if isinstance(change, Deleted):
@@ -178,3 +211,9 @@ def _node(node: Named) -> tuple[Any, ...]:
     """What of a node matters."""
     annotations = node.metadata.annotations
     return node.metadata.labels, *(annotations.get(name) for name in nodes.READ)
+
+
+def _budget(value: Object) -> tuple[Any, ...]:
+    """What of a budget matters; its status changes with every pod."""
+    metadata = value.get("metadata", {})
+    return value.get("spec"), metadata.get("labels"), metadata.get("ownerReferences")

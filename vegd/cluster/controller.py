@@ -16,7 +16,7 @@ from kube.overlap import Claims
 from kube.ovsdb import DatabaseError
 from kube.routes import Way
 from kube.rows import RouterPort
-from kube.selection import Key, Selection
+from kube.selection import Selection
 from vegd.cluster.bfd_ports import BfdPorts
 from vegd.cluster.concerns import Concerns
 from vegd.cluster.copies import Copies
@@ -84,7 +84,7 @@ class Controller:
             self._look_at_vpc(name)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ovn.follow(self._ovn_changed))
-            tasks.create_task(self.gateways.run(self._work, self._workers, NotDone))
+            tasks.create_task(self.gateways.run(self._gateways.reconcile, self._workers, NotDone))
             tasks.create_task(self.vpcs.run(self._work_on_vpc, 1, NotDone))
             tasks.create_task(self.ports.run(self._work_on_port, 1, DatabaseError))
 
@@ -110,12 +110,6 @@ class Controller:
         for vendor, key in changed.gateways:
             if vendor == self._mark.vendor:
                 self.gateways.add(key)
-
-    async def _work(self, key: Key) -> float | None:
-        done = await self._gateways.reconcile(key)
-        for other in done.others:
-            self.gateways.add(other)
-        return done.again_s
 
     async def _work_on_port(self, name: str) -> float | None:
         """Its gateways are told when next hops are to be tied to its sessions in another way, and

@@ -14,6 +14,7 @@ from kube.informer import Change, Mirror
 from kube.objects import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     NAMESPACES,
     NODES,
     PODS,
@@ -74,7 +75,8 @@ class Copies:
         self.owned: dict[Resource, Follower[Object]] = {
             each: self._follow(each, Object, ours) for each in (CONFIG_MAPS, DEPLOYMENTS, *rights)
         }
-        """What is made of gateways, by kind."""
+        """What is made of gateways, by kind; budgets also of others."""
+        self.owned[DISRUPTION_BUDGETS] = self._follow(DISRUPTION_BUDGETS, Object)
 
     def _follow(self, resource: Resource, kind: type[T], labels: str = "") -> Follower[T]:
         told = partial(self._told, resource)

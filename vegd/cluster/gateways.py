@@ -55,15 +55,6 @@ class Options(NamedTuple):
     """For the pods of gateways that do not refuse it."""
 
 
-class Round(NamedTuple):
-    """What comes of one round for one gateway."""
-
-    others: frozenset[Key] = frozenset()
-    """Gateways that the outcome concerns."""
-    again_s: float | None = None
-    """When to look again; None if nothing but a change is waited for."""
-
-
 class _Led(NamedTuple):
     """What OVN was told, and what it says."""
 
@@ -95,27 +86,30 @@ class Gateways:
         self._workloads = Workloads(options.identity, copies, writer)
         self._reports = Reports(writer)
 
-    async def reconcile(self, key: Key) -> Round:
-        """One round for one gateway. Raises NotDone."""
+    async def reconcile(self, key: Key) -> float | None:
+        """One round for one gateway; after how many seconds to look again, None if nothing but a
+        change is waited for. Raises NotDone."""
         item = self._copies.gateways.mirror.items.get(key)
         try:
             if item is None:
-                return Round(await self._forget(key))
+                await self._forget(key)
+                return None
             value = item.value
             try:
                 gateway = parse(EgressGateway, value)
             except Malformed as exc:
                 await self._tell_malformed(value, exc)
-                return Round()
+                return None
             if gateway.metadata.deletion_timestamp is not None:
-                return Round(await self._finalize(gateway, value))
+                await self._finalize(gateway, value)
+                return None
             return await self._converge(gateway, value)
         except (KubeError, DatabaseError) as exc:
             raise NotDone(str(exc)) from exc
 
     # A gateway that goes.
 
-    async def _forget(self, key: Key) -> frozenset[Key]:
+    async def _forget(self, key: Key) -> None:
         """What has no resource has no rows either, whoever took the finalizer off."""
         self._selection.drop_gateway(key)
         self._workloads.forget(key)
@@ -123,15 +117,14 @@ class Gateways:
         namespace, _, name = key.partition("/")
         northbound = await self._ovn.northbound()
         await northbound.converge(GatewayOwner(self._options.mark, namespace, name), ())
-        return self._claims.remove(key)
+        self._concerns.wake(self._claims.remove(key))
 
-    async def _finalize(self, gateway: EgressGateway, value: Object) -> frozenset[Key]:
-        others = await self._forget(gateway.key)
+    async def _finalize(self, gateway: EgressGateway, value: Object) -> None:
+        await self._forget(gateway.key)
         finalizer = self._options.identity.finalizer
         if finalizer in gateway.metadata.finalizers:
             await self._writer.set_finalizer(self._copies.resource, value, finalizer, there=False)
             log.info("%s: its rows are gone from OVN", gateway.key)
-        return others
 
     async def _tell_malformed(self, value: Object, exc: Malformed) -> None:
         remedy = "correct the resource"
@@ -141,7 +134,7 @@ class Gateways:
 
     # A gateway that stays.
 
-    async def _converge(self, gateway: EgressGateway, value: Object) -> Round:
+    async def _converge(self, gateway: EgressGateway, value: Object) -> float | None:
         options, identity = self._options, self._options.identity
         if identity.finalizer not in gateway.metadata.finalizers:
             resource = self._copies.resource
@@ -152,17 +145,20 @@ class Gateways:
             await self._say(gateway, value, resolution, self._observed(gateway, resolution))
             northbound = await self._ovn.northbound()
             await northbound.tidy(GatewayOwner(options.mark, *gateway.key.split("/")))
-            return Round()
+            return None
         selected = self._selection.members(gateway.key)
         sources = {*resolution.sources, *(ip for pod in selected for ip in pod.addresses)}
-        others = self._claims.put(gateway.key, resolution.router, sources)
+        # Here, as the others are told nothing by a round that fails and is done again.
+        self._concerns.wake(self._claims.put(gateway.key, resolution.router, sources))
         failure, led, ran = None, _Led({}, (), ()), Ran()
         cause: KubeError | DatabaseError | None = None
         try:
             reported = self._reports.newest(gateway)
             ran = await self._workloads.ensure(resolution.workload, reported)
             led = await self._lead(gateway, resolution, selected)
-            led = led._replace(conflicts=(*ran.foreign, *led.conflicts))
+            near = self._concerns.budgets_near(gateway.key)
+            foreign = await self._workloads.limit_evictions(resolution.workload, near)
+            led = led._replace(conflicts=(*ran.foreign, *foreign, *led.conflicts))
         except KubeError as exc:
             cause, failure = exc, Failure("ReconcileWorkloadFailed", str(exc))
         except DatabaseError as exc:
@@ -176,7 +172,7 @@ class Gateways:
         names = {pod.metadata.name for pod in pods}
         await self._reports.sweep(self._copies.resource, value, names)
         await self._workloads.tidy(resolution.workload, pods)
-        return Round(others, heard.again_s)
+        return heard.again_s
 
     async def _lead(
         self, gateway: EgressGateway, resolution: Resolution, selected: Iterable[Pod]

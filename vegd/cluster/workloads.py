@@ -1,4 +1,5 @@
-"""What runs a gateway: its ConfigMap, its Deployment, and what its pods may do at the API server.
+"""What runs a gateway: its ConfigMap, its Deployment, what its pods may do at the API server, and
+how many of them evictions may take.
 
 What another owner has made is left alone and named. What was found to be as it should be costs
 nothing until it, or what is wanted, changes.
@@ -12,10 +13,12 @@ from typing import NamedTuple
 
 from kube.account import account, role, role_binding
 from kube.configuration import Stamped, config_map, read_stamped, stamped, text_of
+from kube.disruption import disruption_budget, has_pods_with
 from kube.identity import Identity
 from kube.objects import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     ROLE_BINDINGS,
     ROLES,
     SERVICE_ACCOUNTS,
@@ -71,9 +74,7 @@ class Workloads:
         for resource, name in self._names(workload):
             observed = await self._look(resource, workload.namespace, name)
             if observed is not None and not _is_owned_by(observed, workload.uid):
-                foreign.append(
-                    f"the {resource.kind} {name} belongs to somebody else; it is left alone"
-                )
+                foreign.append(_foreign(resource, name))
                 continue
             if resource is CONFIG_MAPS:
                 revision = self._stamp(key, workload, observed, reported)
@@ -85,6 +86,26 @@ class Workloads:
         if not foreign and not written:
             self._settled[key] = (workload, versions, ran)
         return ran
+
+    async def limit_evictions(
+        self, workload: Workload, budgets: Iterable[Object]
+    ) -> tuple[str, ...]:
+        """Have evictions take one pod at a time. `budgets`: those of the namespace that are no
+        gateway's; where one of them has the pods there is none of ours. What stands in the way."""
+        resource, namespace = DISRUPTION_BUDGETS, workload.namespace
+        name = self._identity.workload_name(workload)
+        item = self._copies.owned[resource].mirror.items.get(f"{namespace}/{name}")
+        is_ours = item is not None and _is_owned_by(item.value, workload.uid)
+        if any(has_pods_with(each, self._identity.labels(workload.name)) for each in budgets):
+            if item is not None and is_ours and await self._writer.remove(resource, item.value):
+                log.info("%s/%s: another budget has its pods", namespace, name)
+            return ()
+        if item is not None and not is_ours:
+            return (_foreign(resource, name),)
+        desired = disruption_budget(workload, self._identity)
+        if await self._writer.ensure(resource, desired, item and item.value):
+            log.info("%s/%s: %s written", namespace, name, resource.kind)
+        return ()
 
     async def tidy(self, workload: Workload, pods: Iterable[Pod]) -> None:
         """Remove what the watchers of before might do, once no pod of the gateway, nor one that
@@ -158,6 +179,10 @@ class Workloads:
             for resource, name in self._names(workload)
         )
         return tuple(each.metadata.resource_version for each in items if each)
+
+
+def _foreign(resource: Resource, name: str) -> str:
+    return f"the {resource.kind} {name} belongs to somebody else; it is left alone"
 
 
 def _is_owned_by(value: Object, uid: str) -> bool:
