@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from kube.layout import BFD_GATE
+from kube.layout import BFD_GATE, DRAIN
 from kube.schema import EgressGateway, Metadata
 
 _NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -80,6 +80,11 @@ class Pod(_Struct, frozen=True):
         return self.metadata.deletion_timestamp is not None
 
     @property
+    def drains(self) -> bool:
+        """Whether somebody wants it out of use."""
+        return self.metadata.annotations.get(DRAIN) == "true"
+
+    @property
     def ready(self) -> bool:
         """Whether its condition Ready is True."""
         return self._is_true("Ready")
@@ -116,6 +121,8 @@ class GatewayPod(NamedTuple):
     """Whether its phase is Running."""
     gate: bool | None = None
     """Whether its BFD gate is open; None if it has none."""
+    drains: bool = False
+    """Whether it is to be out of use, and another pod can take over."""
 
     @property
     def is_able(self) -> bool:
@@ -126,7 +133,15 @@ class GatewayPod(NamedTuple):
 def gateway_pods(pods: Iterable[Pod], *, leaving: bool = False) -> tuple[GatewayPod, ...]:
     """The pods of a gateway that are not on their way out, by name; or those that are."""
     chosen = (pod for pod in pods if pod.leaves is leaving)
-    return tuple(map(_gateway_pod, sorted(chosen, key=lambda pod: pod.metadata.name)))
+    found = tuple(map(_gateway_pod, sorted(chosen, key=lambda pod: pod.metadata.name)))
+    if any(each.is_able and not each.drains for each in found):
+        return tuple(_out_of_use(each) if each.drains else each for each in found)
+    return tuple(each._replace(drains=False) for each in found)
+
+
+def _out_of_use(pod: GatewayPod) -> GatewayPod:
+    problem = f"pod {pod.name} drains; kubectl vegd drain {pod.name} --undo takes it back"
+    return pod._replace(problem=problem) if pod.is_able else pod
 
 
 def _gateway_pod(pod: Pod) -> GatewayPod:
@@ -149,7 +164,7 @@ def _gateway_pod(pod: Pod) -> GatewayPod:
         problem = f"pod {name} is not ready"
     runs = pod.status.phase == "Running"
     node, gate = pod.spec.node_name, pod.gate
-    return GatewayPod(name, node, internal, external, pod.serves, problem, runs, gate)
+    return GatewayPod(name, node, internal, external, pod.serves, problem, runs, gate, pod.drains)
 
 
 def gates(
@@ -158,7 +173,7 @@ def gates(
     """The gates that are to be opened, or closed again, by the names of their pods.
 
     `watched` are the IP versions that OVN watches, none for a gateway without BFD; `sessions` is
-    its view of each next hop. A pod passes when all of its sessions are up.
+    its view of each next hop. A pod passes when all of its sessions are up, and it does not drain.
     """
     versions = tuple(watched)
     found = {}
@@ -170,7 +185,11 @@ def gates(
             for version in versions
             if (hop := first(pod.internal, version)) and first(pod.external, version)
         ]
-        is_up = all(sessions.get(hop) == "up" for hop in hops) and bool(hops or not versions)
+        is_up = (
+            not pod.drains
+            and all(sessions.get(hop) == "up" for hop in hops)
+            and bool(hops or not versions)
+        )
         if is_up is not pod.gate:
             found[pod.name] = is_up
     return found

@@ -61,7 +61,7 @@ class Replica:
     internal: tuple[str, ...]
     external: tuple[str, ...]
     leaving: bool = False
-    """Whether it is being deleted; it forwards until nothing comes."""
+    """Whether it is being deleted, or drained by hand; it forwards until nothing comes."""
 
 
 @dataclass(frozen=True, slots=True)

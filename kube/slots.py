@@ -35,8 +35,8 @@ def assign(
     """Who is to have the slots, by their numbers.
 
     `there` is what they are now; `hops` are the gateways that stay, `leaving` those that are being
-    deleted and forward until nothing comes; `up` those of either that OVN has a session with.
-    `size` is how many slots there should be: there are more only while more gateways stay.
+    deleted or drained and forward until nothing comes; `up` those of either that OVN has a session
+    with. `size` is how many slots there should be: there are more only while more gateways stay.
     """
     living = [hop for hop in hops if hop in up]
     # What is gone without a word is lent as well; if nobody is there to lend to, it is nobody's.

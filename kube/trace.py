@@ -222,11 +222,13 @@ def _match(view: GatewayView, version: int, *, is_selected: bool, scene: Scene) 
 
 
 def _hops(view: GatewayView, version: int) -> tuple[Hop, ...]:
-    """As `kube.routes` chooses them: with BFD all that run, else the ready ones, or all."""
+    """As `kube.routes` chooses them of those that do not drain: with BFD all that run, else the
+    ready ones, or all."""
     able = [
         (pod, internal, external)
         for pod in view.pods
         if pod.runs
+        and not pod.drains
         and (internal := _first(pod.internal, version))
         and (external := _first(pod.external, version))
     ]

@@ -191,6 +191,38 @@ def test_a_rolling_update_waits_for_bfd(cluster: Cluster, router: Router, northd
     cluster.until_ready("gw")
 
 
+def _drain(cluster: Cluster, pod: dict[str, Any], word: str | None) -> None:
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod['metadata']['name']}"
+    cluster.patch(path, {"metadata": {"annotations": {"vegd.io/drain": word}}})
+
+
+def test_a_pod_that_is_drained_is_no_next_hop_while_another_one_is(
+    cluster: Cluster, router: Router
+) -> None:
+    cluster.gateway("gw", replicas=2, bfd={"enabled": True})
+    cluster.until_ready("gw")
+    first, second = cluster.pods()
+
+    def leads_to(*pods: dict[str, Any]) -> bool:
+        lines = [each for each in router.policies() if " reroute " in each]
+        return bool(lines) and all(
+            (_address(each) in line) is (each in pods) for line in lines for each in (first, second)
+        )
+
+    until(lambda: leads_to(first, second))
+    _drain(cluster, first, "true")
+    until(lambda: leads_to(second))
+    until(lambda: _said(cluster.pods()[0], _GATE) == "False")
+    until(lambda: "drains; kubectl vegd drain" in cluster.condition("gw", "Ready")[2])
+    _drain(cluster, second, "true")
+    until(lambda: leads_to(first, second))
+    _drain(cluster, first, None)
+    until(lambda: leads_to(first))
+    _drain(cluster, second, None)
+    until(lambda: leads_to(first, second))
+    cluster.until_ready("gw")
+
+
 def test_a_gateway_without_bfd_waits_for_no_session(cluster: Cluster, router: Router) -> None:
     cluster.gateway("gw")
     cluster.until_ready("gw")

@@ -4,6 +4,7 @@ Behind the pods of the API server stands a lab: what is run in a container is ru
 of a real gateway with a real daemon, or of a client that it forwards."""
 
 import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster, until
-from tests.support.controller import ControllerProcess, find, running, standing
+from tests.support.controller import ControllerProcess, standing
 from tests.support.kubectl_vegd import Said, kubectl_vegd
 from tests.support.ovsdb import OvsdbServer
 from vegd.lab.cluster import assets
@@ -90,32 +91,20 @@ class Streams:
 
 @pytest.fixture(scope="module")
 def cluster(
-    tmp_path_factory: pytest.TempPathFactory,
     control_plane: ControlPlane,
-    definitions: None,
+    controller: ControllerProcess,
+    lasting_northbound: OvsdbServer,
     lab: Lab,
 ) -> Iterator[Cluster]:
-    directory = tmp_path_factory.mktemp("exec")
-    (directory / "nb").mkdir()
-    northbound = OvsdbServer(directory / "nb")
-    options = (northbound.remote, free_ports(1)[0], "--bfd-binding=policies")
     with control_plane.namespace() as namespace:
         made = Cluster(control_plane, namespace)
-        try:
-            with (
-                running(ControllerProcess(directory, control_plane, *options)),
-                standing(made, northbound),
-            ):
-                networks = [{"snat": True, "ipBlocks": ["192.168.1.0/24"]}]
-                made.gateway("gw", replicas=2, bfd={"enabled": True}, policies=networks)
-                made.client_pod("web", "192.168.1.10")
-                made.until_ready("gw")
-                for row in find(northbound, "BFD"):
-                    northbound.nbctl("set", "BFD", row["_uuid"], "status=up")
-                yield made
-                made.close(has_controller=True)
-        finally:
-            northbound.stop()
+        with standing(made, lasting_northbound):
+            networks = [{"snat": True, "ipBlocks": ["192.168.1.0/24"]}]
+            made.gateway("gw", replicas=2, bfd={"enabled": True}, policies=networks)
+            made.client_pod("web", "192.168.1.10")
+            made.until_ready("gw")
+            yield made
+            made.close(has_controller=True)
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +161,20 @@ def test_a_pod_is_drained_and_taken_back(
     begun = f"{cluster.namespace}/{pod} drains: its sessions are AdminDown, forwarding goes on"
     assert lines[0] == begun
     assert lines[-1].startswith("drained: nothing was forwarded for ")
-    assert said.err == "", "another pod is in use"
+    assert said.err == "", "another pod is in use, and the controller has answered"
+    assert _is_drained(cluster, pod)
     undone = plugin("drain", pod, "--undo")
     assert undone.status == 0, undone
     assert undone.out.startswith(f"{cluster.namespace}/{pod} is not draining any more")
+    assert not _is_drained(cluster, pod)
     until(lambda: _is_up(lab))
+    cluster.until_ready("gw")
+
+
+def _is_drained(cluster: Cluster, pod: str) -> bool:
+    """As the controller is told."""
+    found = next(each for each in cluster.pods() if each["metadata"]["name"] == pod)
+    return bool(found["metadata"]["annotations"].get("vegd.io/drain") == "true")
 
 
 def _is_up(lab: Lab) -> bool:
@@ -191,6 +189,23 @@ def test_a_drain_that_is_not_over_in_time_goes_on(plugin: Plugin, cluster: Clust
     assert "the last packet was forwarded" in said.out
     assert "after 1 s there is still traffic; it drains on" in said.err
     assert plugin("drain", pod, "--undo").status == 0
+    cluster.until_ready("gw")
+
+
+def test_a_controller_that_does_not_answer_is_told_and_not_waited_for(
+    plugin: Plugin, cluster: Cluster, controller: ControllerProcess
+) -> None:
+    pod = cluster.pods("app=vpc-egress-gateway")[0]["metadata"]["name"]
+    controller.process.send_signal(signal.SIGSTOP)
+    try:
+        said = plugin("drain", pod, "--quiet-for=1")
+    finally:
+        controller.process.send_signal(signal.SIGCONT)
+    assert said.status == 0, said
+    note = "note: the controller has not answered for 10 s: connections of other pods may be cut\n"
+    assert said.err == note
+    assert plugin("drain", pod, "--undo").status == 0
+    cluster.until_ready("gw")
 
 
 def test_a_pod_without_a_daemon_is_exit_status_3(

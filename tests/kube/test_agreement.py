@@ -100,5 +100,8 @@ def test_a_gate_opens_when_all_sessions_of_the_pod_are_up() -> None:
     assert gates(opened, (4,), up) == {}
     assert gates(opened, (4,), {}) == {"g-1": False, "g-2": False}
     assert gates(_PODS, (4,), up) == {}, "pods of an earlier version have none"
+    drained = opened[0]._replace(drains=True)
+    assert gates((drained, opened[1]), (4, 6), up) == {"g-1": False}
+    assert gates((drained,), (), {}) == {"g-1": False}, "without BFD"
     nowhere = pods[1]._replace(external=())
     assert gates((nowhere,), (4,), up) == {}

@@ -174,6 +174,20 @@ def test_a_pod_that_is_being_deleted_does_not_count() -> None:
     assert gateway_pods([leaving]) == ()
 
 
+def test_a_pod_drains_while_another_can_take_over() -> None:
+    annotations = _pod().metadata.annotations | {"vegd.io/drain": "true"}
+    drained = _pod(metadata__name="a", metadata__annotations=annotations)
+    there = gateway_pods([drained, _pod(metadata__name="b")])
+    assert [each.drains for each in there] == [True, False]
+    assert there[0].problem == "pod a drains; kubectl vegd drain a --undo takes it back"
+    down = _pod(metadata__name="b", status__conditions=[])
+    for alone in ([drained], [drained, down]):
+        assert not gateway_pods(alone)[0].drains
+        assert not gateway_pods(alone)[0].problem
+    undone = _pod(metadata__annotations=annotations | {"vegd.io/drain": "false"})
+    assert not gateway_pods([undone, _pod(metadata__name="b")])[0].drains
+
+
 def test_pods_come_by_name_whatever_the_order_of_the_list() -> None:
     pods = [_pod(metadata__name=name) for name in ("c", "a", "b")]
     assert [each.name for each in gateway_pods(pods)] == ["a", "b", "c"]

@@ -230,6 +230,8 @@ class Gateways:
             choice, looks = await self._ovn.way(port.name)
             way = choice.way
         leaving = gateway_pods(self._concerns.pods_of(gateway.key), leaving=True)
+        staying = [pod for pod in pods if not pod.drains]
+        drained = [pod for pod in pods if pod.drains]
         slots: Mapping[tuple[int, int], Slot] = {}
         if way is Way.STATIC_ROUTES:
             slots = await (await self._ovn.northbound()).slots(owner)
@@ -238,7 +240,7 @@ class Gateways:
             namespace=workload.namespace,
             name=workload.name,
             router=resolution.router,
-            replicas=(*_replicas(pods), *_replicas(leaving, leaving=True)),
+            replicas=(*_replicas(staying), *_replicas((*leaving, *drained), leaving=True)),
             cidrs=resolution.sources,
             has_selectors=bool(spec.selectors),
             pods=tuple(

@@ -1,43 +1,96 @@
-"""``kubectl vegd drain``: take a gateway pod out of use, and wait until nothing passes it."""
+"""``kubectl vegd drain``: take a gateway pod out of use, and wait until nothing passes it.
+
+First the controller is asked, by an annotation of the pod: it lends the pod's slot to another one,
+so that connections of other pods stay where they are. Only then the pod says AdminDown, by which
+OVN alone would spread all of them anew.
+"""
 
 import argparse
+import asyncio
 import json
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
 from kube.client import Client
-from kube.errors import NotFound
+from kube.errors import Forbidden, NotFound
+from kube.layout import DRAIN
 from kube.objects import PODS, Object
+from kube.pods import Pod
 from kube.scene import GatewayView
+from kube.schema import parse
 from vegd.cli.kubectl.asking import ask, execute, gateway_container, identity
 from vegd.cli.kubectl.looking import gateways_alone
 from vegd.errors import Unreachable, UsageError, VegdError
 
 _LOOK_S, _TELL_S = 1.0, 2.0
+_MANAGER = "kubectl-vegd"
+_ANSWER_S, _ASK_S = 10.0, 0.2
+"""How long the controller is waited for, and how often it is looked."""
+_HEEDED_S = 2.0
+"""By then OVN does what the controller has told it, as for a pod that is deleted
+(`drain.announceAfter`)."""
 _Place = tuple[str, str, str]
 """Namespace, pod and container."""
 
 
+class _Found(NamedTuple):
+    """The pod that was asked for."""
+
+    pod: Object
+    alone: str
+    """Why its traffic stays or nobody is told; empty if another pod takes over."""
+
+
 def run(options: argparse.Namespace) -> int:
     """Drain it, or end the drain. Exit status: 0 done, 1 there was traffic to the end."""
-    pod, last = ask(options, lambda client: _find(options, client))
+    pod, alone = ask(options, lambda client: _find(options, client))
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     containers = [each["name"] for each in pod["spec"]["containers"]]
     place = (namespace, name, gateway_container(containers))
-    if last and not options.undo:
-        typer.echo(f"note: {last}", err=True)
-    _say(options, place, "undrain" if options.undo else "drain")
     if options.undo:
+        _say(options, place, "undrain")
+        ask(options, lambda client: _annotate(client, pod, drains=False))
         typer.echo(f"{namespace}/{name} is not draining any more; its sessions come up again")
         return 0
+    note = alone or ask(options, lambda client: _take_out(client, pod))
+    if note:
+        typer.echo(f"note: {note}", err=True)
+    _say(options, place, "drain")
     typer.echo(f"{namespace}/{name} drains: its sessions are AdminDown, forwarding goes on")
     return _wait(options, place)
 
 
-async def _find(options: argparse.Namespace, client: Client) -> tuple[Object, str]:
-    """The pod, and a warning if its traffic has nowhere else to go, or will not go there."""
+async def _take_out(client: Client, pod: Object) -> str:
+    """Have the controller lead new packets to others; what has to be said if it does not."""
+    metadata = pod["metadata"]
+    if parse(Pod, pod).gate is None:
+        return ""  # Kube-OVN's controller, which knows no slots
+    cut = "connections of other pods may be cut"
+    try:
+        await _annotate(client, pod, drains=True)
+    except Forbidden as exc:
+        return f"{exc}: the controller cannot be told, and {cut}"
+    deadline = time.monotonic() + _ANSWER_S
+    while time.monotonic() < deadline:
+        now = parse(Pod, await client.get(PODS, metadata["name"], metadata["namespace"]))
+        if now.gate is False:
+            await asyncio.sleep(_HEEDED_S)
+            return ""
+        await asyncio.sleep(_ASK_S)
+    return f"the controller has not answered for {_ANSWER_S:g} s: {cut}"
+
+
+async def _annotate(client: Client, pod: Object, *, drains: bool) -> None:
+    metadata = {name: pod["metadata"][name] for name in ("namespace", "name", "uid")}
+    if drains:
+        metadata["annotations"] = {DRAIN: "true"}
+    await client.apply(PODS, {"metadata": metadata}, manager=_MANAGER)
+
+
+async def _find(options: argparse.Namespace, client: Client) -> _Found:
+    """The pod, and whether its traffic has somewhere else to go."""
     namespace = options.namespace or client.namespace
     try:
         pod = await client.get(PODS, options.pod, namespace)
@@ -52,10 +105,11 @@ async def _find(options: argparse.Namespace, client: Client) -> tuple[Object, st
                 for each in view.pods
                 if each.name != options.pod and not each.problem and not _drains(view, each.name)
             ]
-            if not view.gateway.spec.bfd.enabled:
-                return pod, f"{view.key} has no BFD: OVN is not told, and goes on sending packets"
+            if not view.gateway.spec.bfd.enabled and parse(Pod, pod).gate is None:
+                alone = f"{view.key} has no BFD: OVN is not told, and goes on sending packets"
+                return _Found(pod, alone)
             nobody = f"no other pod of {view.key} is in use: its traffic stays on this one"
-            return pod, "" if others else nobody
+            return _Found(pod, "" if others else nobody)
     remedy = "kubectl vegd status GATEWAY lists those of a gateway"
     raise UsageError(f"{namespace}/{options.pod} is no pod of a gateway; {remedy}")
 

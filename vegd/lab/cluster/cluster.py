@@ -1,6 +1,7 @@
 """A lab with a cluster as a whole: built, taken up by another process, removed."""
 
 import json
+import os
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -238,6 +239,14 @@ class ClusterLab:
         """Run kubectl as administrator; returns what it printed. Raises LabError."""
         command = [str(assets.find("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
         return namespaces.run(command, stdin=stdin, timeout_s=120)
+
+    def vegd(self, *arguments: str) -> str:
+        """Run `kubectl vegd` likewise. Raises LabError."""
+        plugin = Path(sys.executable).with_name("kubectl-vegd")
+        kubectl = f"PATH={assets.find('kubectl').parent}:{os.environ['PATH']}"
+        options = (f"--kubeconfig={self.kubeconfig}",)
+        command = ["env", kubectl, str(plugin), *arguments, *options]
+        return namespaces.run(command, timeout_s=120)
 
     def _install(self, plane: ControlPlane) -> None:
         """Definitions, and the networks of the document."""

@@ -48,6 +48,8 @@ class Hands:
         """Name of the clients' Deployment."""
         self._outside = outside
         """The outside host's addresses."""
+        self.drained: set[str] = set()
+        """Addresses outside of the pods that were drained, also of those taken back."""
 
     # Objects.
 
@@ -112,6 +114,15 @@ class Hands:
         """The network namespace of a pod."""
         uid = str(pod["metadata"]["uid"])
         return f"{self.lab.options.prefix}-pod-{uid.partition('-')[0]}"
+
+    def drain(self, pod: Json) -> None:
+        """Take a gateway pod out of use by `kubectl vegd`; it is over when nothing passes it."""
+        self.drained |= {*self.external_of(pod)}
+        self.lab.vegd("drain", pod["metadata"]["name"], "--quiet-for=0.5")
+
+    def undrain(self, pod: Json) -> None:
+        """Take it back."""
+        self.lab.vegd("drain", pod["metadata"]["name"], "--undo")
 
     # All is well.
 

@@ -34,7 +34,7 @@ class MayCut(Enum):
 
     NOTHING = auto()
     OF_GONE = auto()
-    """Those of gateways that go."""
+    """Those of gateways that go, or drain."""
     ALL = auto()
 
 
@@ -92,6 +92,13 @@ def _pod_deleted(hands: Hands) -> None:
 
 def _one_of_three_deleted(hands: Hands) -> None:
     _delete_one(hands, PODS + 1)
+
+
+def _one_of_three_drained(hands: Hands) -> None:
+    pod = hands.pods()[0]
+    hands.drain(pod)
+    hands.undrain(pod)
+    hands.settle(PODS + 1)
 
 
 def _delete_one(hands: Hands, pods: int) -> None:
@@ -188,6 +195,12 @@ SCENES = (
     Scene("policy removed", "a policy is removed", _policy_removed, adds_routes=True),
     Scene("timers changed", "BFD's timers change", _timers_changed),
     Scene("scaled up", "a gateway more", _scaled_up, may_cut=MayCut.ALL),
+    Scene(
+        "one of three drained",
+        "a pod is drained by hand, and taken back",
+        _one_of_three_drained,
+        may_cut=MayCut.OF_GONE,
+    ),
     Scene(
         "one of three deleted", "a pod is deleted", _one_of_three_deleted, may_cut=MayCut.OF_GONE
     ),

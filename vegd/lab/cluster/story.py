@@ -62,7 +62,7 @@ class Played:
     start: float
     end: float
     gone: frozenset[str] = frozenset()
-    """External addresses that the gateway had before and not after."""
+    """External addresses that the gateway had before and not after, or not all the time."""
     failure: str = ""
     """What was not as it should be."""
 
@@ -146,9 +146,10 @@ class Story:
             failure, gone = "", frozenset[str]()
             try:
                 before = self.hands.external_addresses()
+                self.hands.drained.clear()
                 scene.act(self.hands)
                 self._look()
-                gone = frozenset(before - self.hands.external_addresses())
+                gone = frozenset(before - self.hands.external_addresses() | self.hands.drained)
             except LabError as exc:
                 failure = str(exc)
                 self._tell(f"FAILED: {failure}")
