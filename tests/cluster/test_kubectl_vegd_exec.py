@@ -192,6 +192,44 @@ def test_a_drain_that_is_not_over_in_time_goes_on(plugin: Plugin, cluster: Clust
     cluster.until_ready("gw")
 
 
+def test_who_may_not_annotate_the_pod_drains_it_all_the_same(
+    plugin: Plugin, cluster: Cluster, tmp_path: Path
+) -> None:
+    pod = cluster.pods("app=vpc-egress-gateway")[0]["metadata"]["name"]
+    token = _account(cluster.plane, cluster.namespace)
+    kubeconfig = cluster.plane.write_kubeconfig(tmp_path / "account", token)
+    where = f"--namespace={cluster.namespace}"
+    said = kubectl_vegd(kubeconfig, "drain", pod, "--quiet-for=1", where)
+    assert said.status == 0, said
+    assert said.err.startswith("note: ")
+    assert said.err.endswith(
+        "the controller cannot be told, and connections of other pods may be cut\n"
+    )
+    undone = kubectl_vegd(kubeconfig, "drain", pod, "--undo", where)
+    assert undone.status == 0, undone
+    cluster.until_ready("gw")
+
+
+def _account(plane: ControlPlane, namespace: str) -> str:
+    """The token of an account that may read everything and run commands in pods."""
+    where = f"--namespace={namespace}"
+    reads = ("--verb=get,list", "--resource=*.*")
+    for words in (
+        ("create", "serviceaccount", "reader", where),
+        ("create", "clusterrole", namespace, *reads),
+        ("create", "clusterrolebinding", namespace, f"--clusterrole={namespace}"),
+        ("create", "role", "runs", "--verb=create,get", "--resource=pods/exec", where),
+        ("create", "rolebinding", "runs", "--role=runs", where),
+    ):
+        subject = f"--serviceaccount={namespace}:reader"
+        binds = (subject,) if "binding" in words[1] else ()
+        done = plane.kubectl(*words, *binds)
+        assert done.returncode == 0, done.stderr
+    token = plane.kubectl("create", "token", "reader", where)
+    assert token.returncode == 0, token.stderr
+    return token.stdout.strip()
+
+
 def test_a_controller_that_does_not_answer_is_told_and_not_waited_for(
     plugin: Plugin, cluster: Cluster, controller: ControllerProcess
 ) -> None:

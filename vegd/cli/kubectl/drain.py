@@ -51,7 +51,8 @@ def run(options: argparse.Namespace) -> int:
     place = (namespace, name, gateway_container(containers))
     if options.undo:
         _say(options, place, "undrain")
-        ask(options, lambda client: _annotate(client, pod, drains=False))
+        if parse(Pod, pod).drains:
+            ask(options, lambda client: _take_back(client, pod))
         typer.echo(f"{namespace}/{name} is not draining any more; its sessions come up again")
         return 0
     note = alone or ask(options, lambda client: _take_out(client, pod))
@@ -69,7 +70,7 @@ async def _take_out(client: Client, pod: Object) -> str:
         return ""  # Kube-OVN's controller, which knows no slots
     cut = "connections of other pods may be cut"
     try:
-        await _annotate(client, pod, drains=True)
+        await _annotate(client, pod, {DRAIN: "true"})
     except Forbidden as exc:
         return f"{exc}: the controller cannot be told, and {cut}"
     deadline = time.monotonic() + _ANSWER_S
@@ -82,11 +83,16 @@ async def _take_out(client: Client, pod: Object) -> str:
     return f"the controller has not answered for {_ANSWER_S:g} s: {cut}"
 
 
-async def _annotate(client: Client, pod: Object, *, drains: bool) -> None:
-    metadata = {name: pod["metadata"][name] for name in ("namespace", "name", "uid")}
-    if drains:
-        metadata["annotations"] = {DRAIN: "true"}
-    await client.apply(PODS, {"metadata": metadata}, manager=_MANAGER)
+async def _take_back(client: Client, pod: Object) -> None:
+    # What is ours goes when it is left out; it may have been somebody else's until then.
+    await _annotate(client, pod, {DRAIN: "false"})
+    await _annotate(client, pod, {})
+
+
+async def _annotate(client: Client, pod: Object, annotations: dict[str, str]) -> None:
+    identified = {name: pod["metadata"][name] for name in ("namespace", "name", "uid")}
+    body = {"metadata": identified | {"annotations": annotations}}
+    await client.apply(PODS, body, manager=_MANAGER)
 
 
 async def _find(options: argparse.Namespace, client: Client) -> _Found:
