@@ -26,10 +26,10 @@ _WRITES_GATEWAYS = {
     "verbs": ["patch", "update"],
 }
 _WRITES_WORKLOADS = {
-    "apiGroups": ["", "apps", "rbac.authorization.k8s.io"],
+    "apiGroups": ["", "apps", "policy", "rbac.authorization.k8s.io"],
     "resources": [
         *("configmaps", "deployments", "events", "pods/status"),
-        *("serviceaccounts", "roles", "rolebindings"),
+        *("poddisruptionbudgets", "serviceaccounts", "roles", "rolebindings"),
     ],
     "verbs": ["create", "patch", "update"],
 }
