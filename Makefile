@@ -86,21 +86,26 @@ docs-walkthrough: lab-cluster-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
 	$(SUDO) $(BIN)/python -m tests.support.walkthrough docs/walkthrough.md
 
-# First the tests that share nothing, several at a time, and the image; then those that have the machine
-# for themselves, whatever came of the first unless it was interrupted (2). PYTEST_ARGS may leave one of
-# the two without a test (5).
+# First the tests that share nothing, several at a time; then those that have the machine for themselves,
+# whatever came of the first unless it was interrupted (2). PYTEST_ARGS may leave one of the two without a
+# test (5).
 PYTEST := $(SUDO) env CI=$(CI) PIP_CERT='$(PIP_CERT)' PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 AT_ONCE := --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
-.PHONY: test
-test: test-packages $(VENV)/ready
+define run_tests
 	@pure=0; rest=0; \
-	$(PYTEST) --ignore=tests/cluster --share=pure $(AT_ONCE) $(PYTEST_ARGS) || pure=$$?; \
+	$(PYTEST) $(1) --share=pure $(AT_ONCE) $(PYTEST_ARGS) || pure=$$?; \
 	if [ $$pure = 2 ]; then exit 2; fi; \
-	$(PYTEST) --ignore=tests/cluster --share=rest $(PYTEST_ARGS) || rest=$$?; \
+	$(PYTEST) $(1) --share=rest $(PYTEST_ARGS) || rest=$$?; \
 	case $$pure,$$rest in 0,0 | 0,5 | 5,0) ;; *) \
 	  echo "tests failed: pytest's status is $$pure for the first share, $$rest for the second" >&2; exit 1;; esac
+endef
 
-# What is in tests/cluster needs a control plane, which is started for it and stopped again.
+.PHONY: test
+test: test-packages $(VENV)/ready
+	$(call run_tests,--ignore=tests/cluster)
+
+# What is in tests/cluster needs a control plane, which is started for it and stopped again: one for each
+# process that has tests of the first share.
 .PHONY: cluster-packages cluster-programs test-cluster
 cluster-packages: run-packages
 	$(call install_packages,$(CLUSTER_PACKAGES))
@@ -108,7 +113,7 @@ cluster-programs: cluster-packages $(VENV)/ready
 	$(SUDO) $(BIN)/python -m vegd.lab.cluster.assets
 	$(SUDO) $(BIN)/python -m tests.support.ovn_versions
 test-cluster: cluster-programs
-	$(PYTEST) tests/cluster $(PYTEST_ARGS)
+	$(call run_tests,tests/cluster)
 
 # aiobfd is of 2017 and wants a library of its time, so it gets an environment of its own.
 AIOBFD := .cache/aiobfd

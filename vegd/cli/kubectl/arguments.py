@@ -10,7 +10,8 @@ from pathlib import Path
 _ABOUT = """The VPC egress gateways of a cluster: how they are, why they are not well, and which way
 packets take.
 
-It reads with your own rights and writes nothing; drain annotates a gateway pod and runs a command in it."""
+It reads with your own rights and writes nothing; drain annotates a gateway pod and runs a command
+in it."""
 
 _STATUSES = "Exit status: 0 well, 1 not well, 2 bad usage, 3 the cluster could not be asked."
 
