@@ -196,10 +196,11 @@ def _drain(cluster: Cluster, pod: dict[str, Any], word: str | None) -> None:
     cluster.patch(path, {"metadata": {"annotations": {"vegd.io/drain": word}}})
 
 
+@pytest.mark.parametrize("has_bfd", [True, False])
 def test_a_pod_that_is_drained_is_no_next_hop_while_another_one_is(
-    cluster: Cluster, router: Router
+    cluster: Cluster, router: Router, has_bfd: bool
 ) -> None:
-    cluster.gateway("gw", replicas=2, bfd={"enabled": True})
+    cluster.gateway("gw", replicas=2, bfd={"enabled": has_bfd})
     cluster.until_ready("gw")
     first, second = cluster.pods()
 

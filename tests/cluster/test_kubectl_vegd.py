@@ -313,7 +313,7 @@ def test_who_may_read_nothing_is_told_so(cluster: Cluster, plugin: Plugin, tmp_p
     assert said.status == 3
     assert said.err.count("\n") == 1
     assert 'cannot list resource "vpc-egress-gateways"' in said.err
-    assert said.err.endswith("; ask for the right to read it\n")
+    assert said.err.endswith("; ask for that right\n")
     said = plugin("support-bundle", f"--kubeconfig={config}", "-o", str(tmp_path / "b.tar.gz"))
     assert said.status == 0
     assert "what could not be had is in missing.txt of it" in said.out

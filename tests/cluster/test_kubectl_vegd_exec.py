@@ -258,6 +258,7 @@ def test_a_pod_without_a_daemon_is_exit_status_3(
     streams.serve(pod, "gateway", gateway, Path("/nonexistent"))
     try:
         said = plugin("drain", pod)
+        assert not _is_drained(cluster, pod), "what cannot be done whole is not done"
     finally:
         (place / "gateway.json").write_text(kept)
     assert said.status == 3

@@ -428,6 +428,8 @@ def test_the_peer_sees_nothing_of_an_agent_killed_stopped_for_a_minute_and_upgra
     with contextlib.closing(Capture(site.router, "gw")) as capture:
         with site.daemon() as daemon:
             daemon.wait_for("ready")
+            # One session is enough for that.
+            happens(lambda: is_up(site), "all Up")
             engine = engine_of(site)
             capture.packets()
             daemon.kill()

@@ -47,7 +47,7 @@ def complaints(options: argparse.Namespace) -> Iterator[None]:
     except Unconfigured as exc:
         raise UsageError(f"{exc}; give --kubeconfig and --context") from exc
     except Forbidden as exc:
-        raise Unreachable(f"{exc}; ask for the right to read it") from exc
+        raise Unreachable(f"{exc}; ask for that right") from exc
     except NotFound as exc:
         raise UsageError(f"{exc}; is --api-group {options.api_group} right?") from exc
     except KubeError as exc:

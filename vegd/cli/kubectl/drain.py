@@ -41,25 +41,32 @@ class _Found(NamedTuple):
     pod: Object
     alone: str
     """Why its traffic stays or nobody is told; empty if another pod takes over."""
+    has_bfd: bool
 
 
 def run(options: argparse.Namespace) -> int:
     """Drain it, or end the drain. Exit status: 0 done, 1 there was traffic to the end."""
-    pod, alone = ask(options, lambda client: _find(options, client))
+    pod, alone, has_bfd = ask(options, lambda client: _find(options, client))
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     containers = [each["name"] for each in pod["spec"]["containers"]]
     place = (namespace, name, gateway_container(containers))
     if options.undo:
         _say(options, place, "undrain")
-        if parse(Pod, pod).drains:
-            ask(options, lambda client: _take_back(client, pod))
-        typer.echo(f"{namespace}/{name} is not draining any more; its sessions come up again")
+        ask(options, lambda client: _take_back(client, pod))
+        back = "its sessions come up again" if has_bfd else "packets are sent to it again"
+        typer.echo(f"{namespace}/{name} is not draining any more; {back}")
         return 0
     note = alone or ask(options, lambda client: _take_out(client, pod))
     if note:
         typer.echo(f"note: {note}", err=True)
-    _say(options, place, "drain")
-    typer.echo(f"{namespace}/{name} drains: its sessions are AdminDown, forwarding goes on")
+    try:
+        _say(options, place, "drain")
+    except VegdError:
+        if not parse(Pod, pod).drains:
+            ask(options, lambda client: _take_back(client, pod))
+        raise
+    away = "its sessions are AdminDown" if has_bfd else "nothing new is sent to it"
+    typer.echo(f"{namespace}/{name} drains: {away}, forwarding goes on")
     return _wait(options, place)
 
 
@@ -84,6 +91,10 @@ async def _take_out(client: Client, pod: Object) -> str:
 
 
 async def _take_back(client: Client, pod: Object) -> None:
+    """Have the controller lead packets to it again, if it is told not to."""
+    metadata = pod["metadata"]
+    if not parse(Pod, await client.get(PODS, metadata["name"], metadata["namespace"])).drains:
+        return
     # What is ours goes when it is left out; it may have been somebody else's until then.
     await _annotate(client, pod, {DRAIN: "false"})
     await _annotate(client, pod, {})
@@ -111,11 +122,12 @@ async def _find(options: argparse.Namespace, client: Client) -> _Found:
                 for each in view.pods
                 if each.name != options.pod and not each.problem and not _drains(view, each.name)
             ]
-            if not view.gateway.spec.bfd.enabled and parse(Pod, pod).gate is None:
+            has_bfd = view.gateway.spec.bfd.enabled
+            if not has_bfd and parse(Pod, pod).gate is None:
                 alone = f"{view.key} has no BFD: OVN is not told, and goes on sending packets"
-                return _Found(pod, alone)
+                return _Found(pod, alone, has_bfd)
             nobody = f"no other pod of {view.key} is in use: its traffic stays on this one"
-            return _Found(pod, "" if others else nobody)
+            return _Found(pod, "" if others else nobody, has_bfd)
     remedy = "kubectl vegd status GATEWAY lists those of a gateway"
     raise UsageError(f"{namespace}/{options.pod} is no pod of a gateway; {remedy}")
 
