@@ -133,8 +133,7 @@ class Concerns:
                 self._gateway(key)
         gone = isinstance(change, Deleted)
         takers = self._selection.drop_pod(key_of(pod)) if gone else self._selection.set_pod(pod)
-        for key in takers:
-            self._gateway(key)
+        self.wake(takers)
 
     def _namespace_changed(self, change: Upserted[Named] | Deleted[Named]) -> None:
         metadata = change.item.value.metadata
@@ -144,8 +143,7 @@ class Concerns:
             if gone
             else self._selection.set_namespace(metadata.name, metadata.labels)
         )
-        for key in takers:
-            self._gateway(key)
+        self.wake(takers)
 
     def _node_changed(self, change: Upserted[Named] | Deleted[Named]) -> None:
         before = change.before if isinstance(change, Upserted) else None
@@ -177,9 +175,7 @@ class Concerns:
             self._budgets[namespace][key] = value
         if is_there or was_there:
             # It has, or had, pods of any gateway there.
-            for place, label in self._labelled:
-                if place == namespace:
-                    self._gateway(self._labelled[place, label])
+            self.wake(key for (place, _), key in self._labelled.items() if place == namespace)
 
     def _vpc_changed(self, change: Upserted[Any] | Deleted[Any]) -> None:
         name = change.item.metadata.name

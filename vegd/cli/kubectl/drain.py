@@ -72,7 +72,6 @@ def run(options: argparse.Namespace) -> int:
 
 async def _take_out(client: Client, pod: Object) -> str:
     """Have the controller lead new packets to others; what has to be said if it does not."""
-    metadata = pod["metadata"]
     if parse(Pod, pod).gate is None:
         return ""  # Kube-OVN's controller, which knows no slots
     cut = "connections of other pods may be cut"
@@ -82,8 +81,7 @@ async def _take_out(client: Client, pod: Object) -> str:
         return f"{exc}: the controller cannot be told, and {cut}"
     deadline = time.monotonic() + _ANSWER_S
     while time.monotonic() < deadline:
-        now = parse(Pod, await client.get(PODS, metadata["name"], metadata["namespace"]))
-        if now.gate is False:
+        if (await _now(client, pod)).gate is False:
             await asyncio.sleep(_HEEDED_S)
             return ""
         await asyncio.sleep(_ASK_S)
@@ -92,12 +90,16 @@ async def _take_out(client: Client, pod: Object) -> str:
 
 async def _take_back(client: Client, pod: Object) -> None:
     """Have the controller lead packets to it again, if it is told not to."""
-    metadata = pod["metadata"]
-    if not parse(Pod, await client.get(PODS, metadata["name"], metadata["namespace"])).drains:
+    if not (await _now(client, pod)).drains:
         return
     # What is ours goes when it is left out; it may have been somebody else's until then.
     await _annotate(client, pod, {DRAIN: "false"})
     await _annotate(client, pod, {})
+
+
+async def _now(client: Client, pod: Object) -> Pod:
+    metadata = pod["metadata"]
+    return parse(Pod, await client.get(PODS, metadata["name"], metadata["namespace"]))
 
 
 async def _annotate(client: Client, pod: Object, annotations: dict[str, str]) -> None:
